@@ -1,0 +1,24 @@
+"""The performance doctor for YOLO on PyTorch: why the GPU idles, what is hot, what to change.
+
+``tbperf.analyze(path)`` reads traces and returns a `Report`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tbperf.report import Report as Report
+    from tbperf.report import analyze as analyze
+
+__version__ = "0.1.0"
+__all__ = ["Report", "__version__", "analyze"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for: the recorder starts without the analyzer's libraries.
+    if name in ("Report", "analyze"):
+        from tbperf import report  # noqa: PLC0415
+
+        return getattr(report, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,177 @@
+"""All answers about one trace, as plain data.  Field names are those of the JSON report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tbperf.analyses.accounting import DeviceTime, account
+from tbperf.analyses.collectives import Collectives, sum_collectives
+from tbperf.analyses.copies import Copies, sum_copies
+from tbperf.analyses.idle import Gap, GapsOfLength, Idle, IdleCause, attribute
+from tbperf.analyses.kernels import Hotspot, KernelFamily, find_hotspots, sum_families
+from tbperf.analyses.launches import Calls, Launches, count_launches, find_allocations, find_module_loads, find_syncs
+from tbperf.analyses.memory import MemoryUse, measure_memory
+from tbperf.analyses.modules import Module, has_modules, sum_modules
+from tbperf.analyses.operators import HostThread, Operator, measure_threads, sum_operators
+from tbperf.analyses.replay import WhatIf, explore
+from tbperf.analyses.rows import Rows, Skipped
+from tbperf.analyses.steps import Stage, Step, host_window, list_stages, list_steps
+from tbperf.trace import Gpu, Run, Trace
+from tbperf.trace.names import GRAPH_LAUNCH, KERNEL_LAUNCH
+
+_VERSIONS = ("torch", "cuda", "nsys", "ultralytics")
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One question, what it needs of the trace, and the pure function that answers it."""
+
+    name: str
+    needs: tuple[str, ...]
+    run: Callable[[Trace], Any]
+
+
+ANALYSES = (
+    Analysis("devices", ("gpu",), account),
+    Analysis("idle", ("gpu",), attribute),
+    Analysis("what_if", ("gpu",), explore),
+    Analysis("kernels", ("gpu",), find_hotspots),
+    Analysis("families", ("gpu",), sum_families),
+    Analysis("memcpy", ("gpu",), sum_copies),
+    Analysis("collectives", ("gpu",), sum_collectives),
+    Analysis("launches", ("api", "gpu"), count_launches),
+    Analysis("syncs", ("api",), find_syncs),
+    Analysis("allocations", ("api",), find_allocations),
+    Analysis("module_loads", ("api",), find_module_loads),
+    Analysis("steps", ("steps",), list_steps),
+    Analysis("stages", ("host",), list_stages),
+    Analysis("operators", ("ops",), sum_operators),
+    Analysis("threads", ("ops", "host"), measure_threads),
+    Analysis("modules", ("modules",), sum_modules),
+    Analysis("memory", ("memory",), measure_memory),
+)
+
+
+@dataclass(frozen=True)
+class TraceReport:
+    """What was found in the trace of one rank, or of one window of a run.  Times are nanoseconds."""
+
+    path: str
+    format: str
+    rank: int | None
+    world_size: int | None
+    """Ranks of the distributed job; null where the recorder does not tell."""
+    phase: str | None
+    """What ran while it was recorded: train, val or predict; null where the recorder does not tell."""
+    run: Run | None
+    """The account of the run folder that the trace lies in."""
+    bytes: int
+    events: int
+    resolution_ns: int
+    """Smallest step of the timestamps."""
+    gpus: tuple[Gpu, ...]
+    versions: Mapping[str, str | None]
+    dropped: Mapping[str, int]
+    notes: tuple[str, ...]
+    truncated: bool
+    linked_share: float | None
+    """Share of device work whose launch is in the trace; null without device work."""
+    devices: Rows[DeviceTime]
+    idle: Rows[IdleCause]
+    gaps: Rows[Gap]
+    gap_lengths: Rows[GapsOfLength]
+    what_if: Rows[WhatIf]
+    """What removing a cause would save, by replaying the run without it."""
+    kernels: Rows[Hotspot]
+    families: Rows[KernelFamily]
+    memcpy: Rows[Copies]
+    collectives: Rows[Collectives]
+    launches: Launches | None
+    syncs: Rows[Calls]
+    allocations: Rows[Calls]
+    module_loads: Rows[Calls]
+    steps: Rows[Step]
+    stages: Rows[Stage]
+    operators: Rows[Operator]
+    threads: Rows[HostThread]
+    modules: Rows[Module]
+    memory: Rows[MemoryUse]
+    skipped: tuple[Skipped, ...]
+
+
+def examine(trace: Trace) -> TraceReport:
+    """Run all analyses on one trace."""
+    answers = {analysis.name: _answer(analysis, trace) for analysis in ANALYSES}
+    idle = answers["idle"]
+    launches = answers["launches"]
+    return TraceReport(
+        path=trace.path,
+        format=trace.format,
+        rank=trace.rank,
+        world_size=trace.world_size,
+        run=trace.run,
+        phase=_text(trace.recording.get("phase")),
+        bytes=trace.bytes,
+        events=trace.events,
+        resolution_ns=trace.resolution_ns,
+        gpus=trace.gpus,
+        versions={name: trace.versions.get(name) for name in dict.fromkeys((*_VERSIONS, *trace.versions))},
+        dropped=dict(trace.dropped),
+        notes=trace.notes,
+        truncated=trace.truncated,
+        linked_share=float((trace.launched_by >= 0).mean()) if trace.has("gpu") else None,
+        idle=idle.causes if isinstance(idle, Idle) else Rows(),
+        gaps=idle.gaps if isinstance(idle, Idle) else Rows(),
+        gap_lengths=idle.lengths if isinstance(idle, Idle) else Rows(),
+        launches=launches if isinstance(launches, Launches) else None,
+        **{name: _rows(answers[name]) for name in _ROW_LISTS},
+        skipped=tuple(found for found in answers.values() if isinstance(found, Skipped)),
+    )
+
+
+_ROW_LISTS = [analysis.name for analysis in ANALYSES if analysis.name not in {"idle", "launches"}]
+"""Analyses whose answer is a list of rows, which stands in the report under the analysis' name."""
+
+
+def _rows(found: Any) -> Rows[Any]:
+    return found if isinstance(found, Rows) else Rows()
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _answer(analysis: Analysis, trace: Trace) -> Any:
+    missing = [reason for need in analysis.needs if (reason := _why_missing(need, trace))]
+    return Skipped(analysis.name, missing[0]) if missing else analysis.run(trace)
+
+
+def _why_missing(need: str, trace: Trace) -> str | None:
+    """Say why the trace does not have something; None where it does."""
+    if need == "steps":
+        return None if len(trace.steps) else "the trace marks no steps (ProfilerStep#n)"
+    if need == "modules":
+        return None if has_modules(trace) else "the trace has no Python calls of modules (record with --stacks)"
+    if need == "host":
+        return None if len(host_window(trace)) else "the trace has no host events that take time"
+    if trace.has(need):
+        return None
+    if need == "gpu":
+        return _why_no_gpu_work(trace)
+    return {
+        "api": "the trace has no runtime calls",
+        "ops": "the trace has no framework operators",
+        "memory": "the trace has no allocations (record with --memory)",
+    }[need]
+
+
+def _why_no_gpu_work(trace: Trace) -> str:
+    launches = sum(int(trace.named(trace.api, p.match).sum()) for p in (KERNEL_LAUNCH, GRAPH_LAUNCH))
+    if launches:
+        return (
+            f"kernel launches: {launches:,}, but no GPU activity: the recorder had no access to the GPU's"
+            " counters (WSL2, containers and CUPTI rights are the usual causes)"
+        )
+    return "the trace has no GPU activity: the run used the CPU, or only CPU activities were recorded"

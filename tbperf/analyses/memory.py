@@ -1,0 +1,66 @@
+"""Device memory, where the recorder wrote allocations (``--memory``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tbperf.analyses.kernels import UNNAMED
+from tbperf.analyses.rows import Rows
+from tbperf.trace import NONE
+
+if TYPE_CHECKING:
+    from tbperf.trace import Trace
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Allocations on one device; -1 stands for the host."""
+
+    device: int
+    allocations: int
+    allocated_bytes: int
+    """Bytes of all allocations, summed: what went through the allocator."""
+    peak_allocated_bytes: int | None
+    peak_reserved_bytes: int | None
+    """What the caching allocator held at most."""
+    capacity_bytes: int | None
+    """Memory of the device."""
+    stage_peak_bytes: Mapping[str, int]
+    """Peak of what was allocated, by stage."""
+
+
+def measure_memory(trace: Trace) -> Rows[MemoryUse]:
+    """Sum allocations by device."""
+    table = trace.memory
+    capacity = {gpu.device: gpu.memory_bytes for gpu in trace.gpus}
+    stage = trace.stage_tiling.at(table["start_ns"])
+    found = []
+    for device in np.unique(table["device"]).tolist():
+        here = table["device"] == device
+        size = table["bytes"][here]
+        allocated = table["allocated"][here]
+        by_stage = {}
+        for label in np.unique(stage[here]).tolist():
+            name = trace.stage_name(label) or UNNAMED
+            by_stage[name] = int(allocated[stage[here] == label].max())
+        found.append(
+            MemoryUse(
+                device=device,
+                allocations=int((size > 0).sum()),
+                allocated_bytes=int(size[size > 0].sum()),
+                peak_allocated_bytes=_peak(allocated),
+                peak_reserved_bytes=_peak(table["reserved"][here]),
+                capacity_bytes=capacity.get(device),
+                stage_peak_bytes=dict(sorted(by_stage.items(), key=lambda item: -item[1])),
+            )
+        )
+    return Rows(sorted(found, key=lambda row: -(row.peak_allocated_bytes or 0)))
+
+
+def _peak(values: np.ndarray) -> int | None:
+    peak = int(values.max()) if values.size else NONE
+    return None if peak == NONE else peak

@@ -1,0 +1,130 @@
+"""Steps, and the stages inside them: how long each took on the host, and what it asked of the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tbperf.analyses.rows import Rows
+from tbperf.intervals import Spans, sum_by
+
+if TYPE_CHECKING:
+    from tbperf.trace import Trace
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the program (``ProfilerStep#n``), on the host's time line."""
+
+    step: int
+    start_ns: int
+    dur_ns: int
+    busy_ns: int | None
+    """Time of the step in which any device was busy; null without device work in the trace."""
+    idle_ns: int | None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One named phase of the program, over all steps (over the whole trace where no steps are marked)."""
+
+    stage: str | None
+    """Null for time that no stage names."""
+    calls: int
+    host_ns: int
+    """Time in which this was the innermost stage."""
+    share: float
+    """Of the time of all steps; the shares sum to 1."""
+    op_ns: int
+    """Part of ``host_ns`` in which any thread was inside a framework operator; the rest is Python and waiting."""
+    gpu_ns: int | None
+    """Durations of device work that was launched in it, on any thread."""
+    idle_ns: int | None
+    """Idle time of the devices while it was the innermost stage."""
+
+
+def list_steps(trace: Trace) -> Rows[Step]:
+    """Measure each step."""
+    steps = trace.steps
+    busy = Spans.empty()
+    for spans in trace.busy.values():
+        busy |= spans
+    inside = busy.total_within(steps.start_ns, steps.end_ns).tolist()
+    known = bool(trace.devices)
+    return Rows(
+        Step(
+            step=number,
+            start_ns=start,
+            dur_ns=end - start,
+            busy_ns=ns if known else None,
+            idle_ns=end - start - ns if known else None,
+        )
+        for number, start, end, ns in zip(
+            steps.number.tolist(),
+            steps.start_ns.tolist(),
+            steps.end_ns.tolist(),
+            inside,
+            strict=True,
+        )
+    )
+
+
+def list_stages(trace: Trace) -> Rows[Stage]:
+    """Split the time of all steps among stages."""
+    window = host_window(trace)
+    labels = len(trace.stage_names)
+    tiling = trace.stage_tiling.within(window)
+    host = tiling.total_ns_by_label(labels)
+    first, last = int(window.start[0]), int(window.end[-1])
+    in_ops = Spans.merged(trace.ops["start_ns"], trace.ops.end_ns) & window
+    ops = tiling.within(in_ops).total_ns_by_label(labels)
+    idle = np.zeros(labels, np.int64)
+    total_idle = 0
+    for device in trace.devices:
+        begin, end = trace.windows[device]
+        gaps = trace.busy[device].gaps(max(begin, first), min(end, last)) & window
+        idle += tiling.within(gaps).total_ns_by_label(labels)
+        total_idle += gaps.total_ns
+    inside = (trace.gpu_launch_ns >= first) & (trace.gpu_launch_ns < last)
+    gpu = sum_by(trace.gpu_stage[inside] + 1, trace.gpu["dur_ns"][inside], labels + 1)
+    known = bool(trace.devices)
+    found = [
+        Stage(
+            stage=name,
+            calls=trace.stage_calls(name, first, last),
+            host_ns=int(host[label]),
+            share=int(host[label]) / window.total_ns,
+            op_ns=int(ops[label]),
+            gpu_ns=int(gpu[label + 1]) if known else None,
+            idle_ns=int(idle[label]) if known else None,
+        )
+        for label, name in enumerate(trace.stage_names)
+        if host[label] or gpu[label + 1]
+    ]
+    unnamed = window.total_ns - int(host.sum())
+    rest = Stage(
+        stage=None,
+        calls=0,
+        host_ns=unnamed,
+        share=unnamed / window.total_ns,
+        op_ns=in_ops.total_ns - int(ops.sum()),
+        gpu_ns=int(gpu[0]) if known else None,
+        idle_ns=total_idle - int(idle.sum()) if known else None,
+    )
+    found = sorted(found, key=lambda row: -row.host_ns)
+    return Rows([*found, rest] if rest.host_ns or rest.gpu_ns else found)
+
+
+def host_window(trace: Trace) -> Spans:
+    """Return the time of all steps or, where none are marked, from the first to the last host event."""
+    if len(trace.steps):
+        return Spans.merged(trace.steps.start_ns, trace.steps.end_ns)
+    tables = [table for table in (trace.ops, trace.api, trace.ranges) if len(table)]
+    if not tables:
+        return Spans.empty()
+    return Spans.one(
+        min(int(table["start_ns"].min()) for table in tables),
+        max(int(table.end_ns.max()) for table in tables),
+    )

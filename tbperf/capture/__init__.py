@@ -1,0 +1,16 @@
+"""The recorder: runs a command with tbperf inside it and leaves a folder with traces.
+
+options.py    what to record
+launch.py     runs the command: environment, signals, exit code
+folder.py     the run folder and its files
+outcome.py    what was recorded: from journals, step logs and traces to run.json
+summary.py    steps in a few numbers
+hardware.py   the machine, as far as it does not change
+dataset.py    a small generated dataset, for demos and tests
+bootstrap/    the part that runs inside the recorded program; knows nothing of this package
+"""
+
+from tbperf.capture.launch import CommandNotFoundError, Recording, record
+from tbperf.capture.options import RecordOptions
+
+__all__ = ["CommandNotFoundError", "RecordOptions", "Recording", "record"]

@@ -1,0 +1,35 @@
+"""Keeps tbperf's own failures away from the recorded program."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Any, Callable
+
+
+class Guard:
+    """Calls tbperf's code; the first exception is printed, switches tbperf off, goes no further."""
+
+    def __init__(self, on_failure: Callable[[str, str], None]) -> None:
+        self.tripped = False
+        self._on_failure = on_failure
+
+    def __call__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Return what ``function`` returns, or None when it fails or tbperf is off already."""
+        if self.tripped:
+            return None
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            self.trip(error)
+            return None
+
+    def trip(self, error: Exception) -> None:
+        """Switch tbperf off for good."""
+        self.tripped = True
+        try:
+            print(f"tbperf: recording stopped, the run goes on: {error!r}", file=sys.stderr)
+            self._on_failure(repr(error), traceback.format_exc(limit=-6))
+        except Exception:
+            # Cleaning up after a failure may fail too (a full disk); the program must not notice.
+            return

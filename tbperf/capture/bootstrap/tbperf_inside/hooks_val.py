@@ -1,0 +1,77 @@
+"""Taps of validation: callbacks bound the steps; timed blocks the stages (hooks_shared)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .hooks_shared import PACKAGES, count
+from .patching import Enter, Leave, observe
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from .imports import ImportHooks
+    from .recorder import Recorder, Session
+
+
+def register(hooks: ImportHooks, recorder: Recorder) -> None:
+    """Tap this module when the program imports it."""
+
+    def on_validator(module: ModuleType) -> None:
+        observe(module.BaseValidator, "__call__", _validation(recorder), recorder.guard)
+        observe(module.BaseValidator, "run_callbacks", _callbacks(recorder), recorder.guard)
+        recorder.journal.write("reached", module=module.__name__)
+
+    for package in PACKAGES:
+        hooks.after(package + "engine.validator", on_validator)
+
+
+def _validation(recorder: Recorder) -> Enter:
+    def enter(*_args: Any, **_kwargs: Any) -> Leave | None:
+        session = recorder.enter("val")
+        if session is None:
+            return None
+        return lambda _result: session.leave()
+
+    return enter
+
+
+def _callbacks(recorder: Recorder) -> Enter:
+    def enter(validator: Any, event: str, *_args: Any, **_kwargs: Any) -> Leave | None:
+        session = recorder.session("val")
+        if session is None:
+            return recorder.nested("callbacks")
+        if event == "on_val_start":
+            _learn(session, validator)
+            if not validator.training:
+                recorder.tell_arguments("val", validator)
+        elif event == "on_val_batch_start":
+            if not session.in_step:
+                session.begin_step("loop")
+            session.batch_began = True
+            session.leaf("callbacks")
+            return lambda _result: session.leaf("loop")
+        elif event == "on_val_batch_end":
+            session.leaf("callbacks")
+            return lambda _result: _batch_ends(session, validator)
+        return recorder.nested("callbacks")
+
+    return enter
+
+
+def _learn(session: Session, validator: Any) -> None:
+    loader = validator.dataloader
+    session.left = count(loader)
+    session.batch = getattr(loader, "batch_size", None)
+    session.queue_capacity = 0
+
+
+def _batch_ends(session: Session, validator: Any) -> None:
+    if session.left is None:
+        # Before 8.1 a validation inside a training did not announce its start.
+        _learn(session, validator)
+        if session.left is not None:
+            session.left -= session.passed
+    session.end_step()
+    if session.left:
+        session.begin_step("loop")

@@ -1,0 +1,95 @@
+"""The run folder: made before the command starts, finished after it, readable at any moment.
+
+trace/         {host}_{pid}[_rank{R}].{ns}.pt.trace.json.gz, one a profiler window
+steps.{pid}[_rank{R}].jsonl    one line a step
+run.json       what ran, where, and what was recorded
+journal/       what the processes reported; folded into run.json at the end
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_COMPRESSION_LEVEL = 6
+_FAST_COMPRESSION_LEVEL = 2
+"""Of isal, whose levels end at 3."""
+_CHUNK_BYTES = 1 << 20
+
+
+def create_folder(out: Path | None) -> Path:
+    """Make a new, empty run folder; one that exists is never written into."""
+    wanted = out if out is not None else Path("runs", "tbperf", time.strftime("%Y-%m-%d-%H%M%S"))
+    wanted.parent.mkdir(parents=True, exist_ok=True)
+    folder, number = wanted, 1
+    while True:
+        try:
+            folder.mkdir()
+            break
+        except FileExistsError:
+            number += 1
+            folder = wanted.with_name(f"{wanted.name}-{number}")
+    (folder / "trace").mkdir()
+    (folder / "journal").mkdir()
+    return folder
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file that is there whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Read JSON lines up to the first that is not whole: its writer was killed."""
+    with path.open(encoding="utf-8", errors="replace") as file, contextlib.suppress(ValueError):
+        for line in file:
+            yield json.loads(line)
+
+
+def read_journal(folder: Path) -> list[dict[str, Any]]:
+    """Return what all processes reported, oldest first."""
+    events = [event for path in (folder / "journal").glob("*.jsonl") for event in read_lines(path)]
+    return sorted(events, key=lambda event: cast("int", event["unix_ns"]))
+
+
+def remove_journal(folder: Path) -> None:
+    """Remove the journal, once run.json says the same."""
+    shutil.rmtree(folder / "journal", ignore_errors=True)
+
+
+def compress_traces(folder: Path) -> list[Path]:
+    """Compress what the processes wrote, and drop what is not whole; returns the traces."""
+    traces = folder / "trace"
+    for path in sorted(traces.glob("*.pt.trace.json")):
+        compressed = path.with_name(path.name + ".gz")
+        part = compressed.with_name(compressed.name + ".part")
+        with path.open("rb") as source, _gzip(part) as target:
+            shutil.copyfileobj(source, target, _CHUNK_BYTES)
+        part.replace(compressed)
+        path.unlink()
+    for leftover in traces.glob("*.part"):
+        leftover.unlink()
+    return sorted(traces.glob("*.pt.trace.json.gz"))
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return how much a folder holds."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _gzip(path: Path) -> BinaryIO:
+    try:
+        from isal import igzip  # noqa: PLC0415 - several times faster, where it is there
+    except ImportError:
+        return cast("BinaryIO", gzip.open(path, "wb", compresslevel=_COMPRESSION_LEVEL))
+    return cast("BinaryIO", igzip.open(path, "wb", compresslevel=_FAST_COMPRESSION_LEVEL))

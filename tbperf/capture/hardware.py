@@ -1,0 +1,69 @@
+"""The machine, as far as it does not change while a program runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+
+def describe_hardware() -> dict[str, Any]:
+    """Return processor, memory and GPUs as JSON values; what cannot be seen has its reason."""
+    gpus, driver, reason = _gpus()
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "usable_cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "gpus": gpus,
+        "gpus_unseen": reason,
+        "driver": driver,
+    }
+
+
+def _cpu_model() -> str | None:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or None
+
+
+def _gpus() -> tuple[list[dict[str, Any]], str | None, str | None]:
+    """Return the NVIDIA GPUs, the driver's version, and why there are none."""
+    try:
+        import pynvml  # noqa: PLC0415 - an extra
+    except ImportError:
+        return [], None, "nvidia-ml-py is not installed"
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return [], None, f"NVML: {error}"
+    try:
+        gpus = []
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            device = pynvml.nvmlDeviceGetHandleByIndex(index)
+            gpus.append(
+                {
+                    "index": index,
+                    "name": _text(pynvml.nvmlDeviceGetName(device)),
+                    "memory_bytes": pynvml.nvmlDeviceGetMemoryInfo(device).total,
+                }
+            )
+        return (
+            gpus,
+            _text(pynvml.nvmlSystemGetDriverVersion()),
+            None if gpus else "NVML sees no GPU",
+        )
+    except pynvml.NVMLError as error:
+        return [], None, f"NVML: {error}"
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -1,0 +1,113 @@
+"""What step logs and traces say in a few numbers."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections import defaultdict
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any
+
+from tbperf.capture.folder import read_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+Step = dict[str, Any]
+
+FEWEST_STEPS = 3
+"""With fewer steps on either side, nothing is said about how much the profiler slowed them."""
+
+_COLD_STEPS = 3
+"""Steps at the start of a phase that are slow for reasons of their own: allocation, plots."""
+
+_RANGE = re.compile(
+    rb'"name": "(?P<name>(?:tbperf/|ProfilerStep#)[^"]*)",'
+    rb'[^{}]*?"ts": (?P<ts>[0-9.]+),\s*"dur": (?P<dur>[0-9.]+)'
+)
+
+
+def read_steps(folder: Path) -> list[Step]:
+    """Return the steps of all processes."""
+    return [step for path in sorted(folder.glob("steps.*.jsonl")) for step in read_lines(path)]
+
+
+def summarize_steps(steps: Iterable[Step]) -> dict[str, Any]:
+    """Return, by phase, the steps inside and outside of the windows, and what profiling cost."""
+    phases: dict[str, list[Step]] = defaultdict(list)
+    for step in steps:
+        phases[step["phase"]].append(step)
+    return {phase: _summarize_phase(rows) for phase, rows in phases.items()}
+
+
+def _summarize_phase(steps: Sequence[Step]) -> dict[str, Any]:
+    profiled = [step for step in steps if step["profiler"] == "active"]
+    others = [step for step in steps if step["profiler"] == "off"]
+    warm = [step for step in others if step["step"] >= _COLD_STEPS]
+    slowdown = None
+    if min(len(profiled), len(warm)) >= FEWEST_STEPS:
+        slowdown = median(_durations(profiled)) / median(_durations(warm))
+    return {
+        "steps": len(steps),
+        "unprofiled": _summarize(warm or others),
+        "profiled": _summarize(profiled),
+        "slowdown": slowdown,
+        "recorder_ns": sum(step["recorder_ns"] for step in steps),
+    }
+
+
+def _summarize(steps: Sequence[Step]) -> dict[str, Any]:
+    if not steps:
+        return {"count": 0, "median_dur_ns": None, "mean_dur_ns": None, "stages_mean_ns": {}}
+    totals: dict[str, int] = defaultdict(int)
+    for step in steps:
+        for stage, dur_ns in step["stages"].items():
+            totals[stage] += dur_ns
+    durations = _durations(steps)
+    return {
+        "count": len(steps),
+        "median_dur_ns": round(median(durations)),
+        "mean_dur_ns": round(fmean(durations)),
+        "stages_mean_ns": {stage: round(total / len(steps)) for stage, total in totals.items()},
+    }
+
+
+def _durations(steps: Iterable[Step]) -> list[int]:
+    return [step["dur_ns"] for step in steps]
+
+
+def stage_coverage(trace: Path) -> list[float]:
+    """Return, for each whole step of a trace, the share of it that lies in a named stage."""
+    with gzip.open(trace) as file:
+        content = file.read()
+    steps: list[tuple[float, float]] = []
+    stages: list[tuple[float, float]] = []
+    for found in _RANGE.finditer(content):
+        start, dur = float(found["ts"]), float(found["dur"])
+        (steps if found["name"].startswith(b"Profiler") else stages).append((start, start + dur))
+    stages.sort()
+    return [_covered(step, stages) for step in steps if step[1] > step[0]]
+
+
+def _covered(step: tuple[float, float], stages: Iterable[tuple[float, float]]) -> float:
+    """Return the share of ``step`` under the union of ``stages``, sorted by their start."""
+    start, end = step
+    reached, covered = start, 0.0
+    for opened, closed in stages:
+        fresh = min(closed, end) - max(opened, reached)
+        if fresh > 0:
+            covered += fresh
+            reached = min(closed, end)
+    return covered / (end - start)
+
+
+def summarize_outside(events: Iterable[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Sum over processes what ran outside of all steps."""
+    merged: dict[str, dict[str, int]] = {}
+    for event in events:
+        for stage, times in event["stages"].items():
+            total = merged.setdefault(stage, {"count": 0, "total_ns": 0})
+            total["count"] += times["count"]
+            total["total_ns"] += times["total_ns"]
+    return merged

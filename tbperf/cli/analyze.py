@@ -1,0 +1,125 @@
+"""``tbperf analyze``: read traces, report where the time went."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tbperf.errors import TbperfError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.progress import TaskID
+
+
+@click.command("analyze")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="For people, or one JSON document for machines.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the report to this file.")
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Rows in each table of the text.",
+)
+@click.option("--device", type=click.IntRange(0), help="Only this GPU.")
+@click.option(
+    "--jobs", type=click.IntRange(0), default=0, help="Processes that read a large trace; by default one a core."
+)
+def command(  # noqa: PLR0913, PLR0917 - one parameter an option
+    paths: tuple[Path, ...], format_: str, out: Path | None, top: int, device: int | None, jobs: int
+) -> None:
+    """Report where the time of a recorded run went, and why the GPU idled.
+
+    PATH is a trace of torch.profiler (.json or .json.gz), a run folder of `tbperf record`, a tar of traces, or any
+    folder that holds traces, such as TensorBoard's log folder.
+    """
+    from tbperf.render import render_json, render_text  # noqa: PLC0415 - only what is asked for
+    from tbperf.report import analyze  # noqa: PLC0415
+
+    with progress_of_reading() as progress:
+        report = analyze(paths, device=device, jobs=jobs, progress=progress)
+    if format_ == "json":
+        text = render_json(report)
+    else:
+        to_terminal = out is None and sys.stdout.isatty()
+        width = shutil.get_terminal_size((100, 24)).columns if to_terminal else 100
+        color = to_terminal and "NO_COLOR" not in os.environ
+        text = render_text(report, width=width, color=color, top=top)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_text(out, text)
+        click.echo(f"tbperf  report written to {out}", err=True)
+
+
+@contextlib.contextmanager
+def progress_of_reading() -> Iterator[Callable[[str, int, int], None]]:
+    """Show how far reading got, where someone watches and it takes longer than a moment."""
+    if not sys.stderr.isatty():
+        yield lambda _name, _bytes, _events: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - only where someone watches
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TextColumn("{task.fields[events]:,} events"),
+        TimeRemainingColumn(),
+    )
+    begun = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(name: str, size: int, events: int) -> None:
+            if time.monotonic() - begun < _MOMENT_S:
+                return
+            if bar.disable:
+                bar.disable = False
+                bar.start()
+            if name not in tasks:
+                tasks[name] = bar.add_task(Path(name).name, total=_contents_size(name), events=0)
+            bar.update(tasks[name], completed=size, events=events)
+
+        yield tell
+
+
+_MOMENT_S = 1.0
+
+
+def _contents_size(name: str) -> int | None:
+    """Return the size of a file where its contents have that size, too."""
+    path = Path(name)
+    return path.stat().st_size if path.is_file() and path.suffix != ".gz" else None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a report; a file that stands there already is replaced only by a whole one."""
+    if path.is_dir():
+        raise UsageError(f"{path}: a folder stands there", "name a file")
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise TbperfError(
+            f"{path}: {(error.strerror or str(error)).lower()}", "name another file with --out"
+        ) from error

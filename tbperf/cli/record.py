@@ -1,0 +1,121 @@
+"""``tbperf record``: run a command with the recorder inside it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from tbperf.capture import Recording, RecordOptions
+from tbperf.capture import record as record_command
+
+
+def _parse_steps(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Parse ``100-110``, both included, or ``100`` alone."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d+)(?:-(\d+))?", value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is not a range of steps such as 100-110")
+    first, last = int(found[1]), int(found[2] or found[1])
+    if last < first:
+        raise click.BadParameter(f"{value!r} ends before it begins")
+    return first, last
+
+
+@click.command(
+    "record",
+    context_settings={"allow_interspersed_args": False},
+    short_help="Run a YOLO command and record where its time goes.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to write.  [runs/tbperf/<time>]",
+)
+@click.option(
+    "--wait",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Steps to skip before a window.  [a warm, steady run]",
+)
+@click.option(
+    "--warmup",
+    type=click.IntRange(0),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Steps to warm up.",
+)
+@click.option(
+    "--active",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Steps to record.  [8 train, 3 val, 5 predict]",
+)
+@click.option(
+    "--repeat",
+    type=click.IntRange(1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Windows to record.",
+)
+@click.option(
+    "--steps",
+    callback=_parse_steps,
+    metavar="A-B",
+    help="Record these steps instead, such as 100-110.",
+)
+@click.option("--stacks", is_flag=True, help="With call stacks (larger, slower).")
+@click.option("--shapes", is_flag=True, help="With the shapes of the operators' inputs.")
+@click.option("--memory", is_flag=True, help="With allocations.")
+@click.option("--flops", is_flag=True, help="With estimated arithmetic.")
+@click.option("--modules", is_flag=True, help="With the module of each operator.")
+@click.argument("cmd", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_context
+def command(context: click.Context, /, cmd: tuple[str, ...], **options: object) -> None:
+    r"""Run CMD as it is, and record what it trains, validates and predicts.
+
+    The command's output, exit code and results stay its own.
+
+    \b
+    Example:
+      tbperf record -- yolo train model=yolov8n.yaml data=coco8.yaml epochs=3
+    """
+    recording = record_command(cmd, RecordOptions(**options), announce=_say)  # type: ignore[arg-type]
+    for line in summary_lines(recording):
+        _say(line)
+    context.exit(recording.exit_code)
+
+
+def summary_lines(recording: Recording) -> list[str]:
+    """Say what was recorded and what to do with it."""
+    lines = [f"note: {note}" for note in recording.notes]
+    if recording.recorded_steps:
+        facts = [_steps(recording), *_slowdowns(recording), f"{recording.size_bytes / 1e6:.1f} MB"]
+        lines.append(" · ".join(facts))
+        lines.append(f"next: tbperf analyze {recording.folder}")
+    elif recording.folder is not None:
+        lines.append(f"nothing recorded · {recording.folder}")
+    return lines
+
+
+def _steps(recording: Recording) -> str:
+    text = f"{recording.recorded_steps} of {recording.planned_steps} steps recorded"
+    # Rounded down: 99.96 is not 100.
+    return text if recording.coverage is None else f"{text}, {int(recording.coverage * 1000) / 10} % of each named"
+
+
+def _slowdowns(recording: Recording) -> list[str]:
+    names = {"train": "training", "val": "validation", "predict": "prediction"}
+    slower = {phase: round(100 * (ratio - 1)) for phase, ratio in recording.slowdown.items()}
+    return [
+        f"profiled {names[phase]} steps ran " + (f"{percent} % slower" if percent > 0 else "no slower")
+        for phase, percent in slower.items()
+    ]
+
+
+def _say(line: str) -> None:
+    click.echo(f"tbperf  {line}", err=True)

@@ -1,0 +1,9 @@
+"""From rows to a diagnosis: what it comes to in a sentence, and findings with their cost, evidence and advice.
+
+Each rule is a module of `tbperf.findings.rules`; its docstring is the page that docs/findings shows.
+"""
+
+from tbperf.findings.diagnose import RULES, Rule, diagnose
+from tbperf.findings.finding import Advice, Evidence, Finding, Gain
+
+__all__ = ["RULES", "Advice", "Evidence", "Finding", "Gain", "Rule", "diagnose"]

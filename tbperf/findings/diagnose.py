@@ -1,0 +1,125 @@
+"""Ask every rule, and order what they say by what could be recovered."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from tbperf.findings.finding import HIGH_SHARE, MEDIUM_SHARE, Evidence, Finding, Gain, window_ns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tbperf.analyses.examine import TraceReport
+    from tbperf.findings.finding import Advice
+
+CODES = (
+    "LOADER001",
+    "LOADER002",
+    "SYNC001",
+    "SYNC002",
+    "COPY001",
+    "COPY002",
+    "COPY003",
+    "COPY004",
+    "LAUNCH001",
+    "LAUNCH002",
+    "HOST001",
+    "KERNEL001",
+    "KERNEL002",
+    "KERNEL003",
+    "KERNEL004",
+    "KERNEL005",
+    "ALLOC001",
+    "COMPILE001",
+    "COMM001",
+    "MEM001",
+    "MEM002",
+    "STAGE001",
+    "STAGE002",
+    "STAGE003",
+    "PREDICT001",
+    "PREDICT002",
+    "PROFILE001",
+    "PROFILE002",
+    "PROFILE003",
+)
+
+
+class Saying(NamedTuple):
+    """What a rule says of one device, or of the host."""
+
+    cost_ns: int
+    evidence: Sequence[Evidence]
+    advice: Sequence[Advice]
+    device: int | None = None
+    gain: Gain | None = None
+    confidence: str = "high"
+    severity: str | None = None
+    """By the share of the window, unless said here."""
+    title: str | None = None
+    """Where it says more than the rule's own."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: a code, a title, a page, and the function that looks at a trace."""
+
+    code: str
+    title: str
+    page: str
+    """Markdown."""
+    find: Callable[[TraceReport], Iterator[Saying]]
+
+
+def _load(code: str) -> Rule:
+    module = importlib.import_module(f"tbperf.findings.rules.{code.lower()}")
+    title, _, page = (module.__doc__ or "").partition("\n")
+    return Rule(code, title.strip().rstrip("."), page.strip() + "\n", module.find)
+
+
+RULES = tuple(map(_load, CODES))
+
+
+def diagnose(traces: Sequence[TraceReport]) -> tuple[Finding, ...]:
+    """Return what the rules find, ordered by what could be recovered, dearest first."""
+    found = [
+        _finding(rule, trace, saying)
+        for trace in traces
+        for rule in RULES
+        for saying in rule.find(trace)
+        if saying.cost_ns > 0 or saying.severity == "info"
+    ]
+    return tuple(sorted(found, key=_recoverable, reverse=True))
+
+
+def _finding(rule: Rule, trace: TraceReport, saying: Saying) -> Finding:
+    window = window_ns(trace, saying.device)
+    gain = saying.gain and Gain(min(saying.gain.low_ns, saying.cost_ns), min(saying.gain.high_ns, saying.cost_ns))
+    recoverable = (gain.high_ns if gain else saying.cost_ns) / window
+    severity = "high" if recoverable >= HIGH_SHARE else "medium" if recoverable >= MEDIUM_SHARE else "low"
+    return Finding(
+        code=rule.code,
+        title=saying.title or rule.title,
+        severity=saying.severity or severity,
+        rank=trace.rank,
+        phase=trace.phase,
+        device=saying.device,
+        cost_ns=saying.cost_ns,
+        cost_share=saying.cost_ns / window,
+        gain=gain,
+        confidence=saying.confidence,
+        evidence=tuple(saying.evidence),
+        advice=tuple(saying.advice),
+        page=f"docs/findings/{rule.code}.md",
+    )
+
+
+_SEVERITIES = ("info", "low", "medium", "high")
+
+
+def _recoverable(finding: Finding) -> tuple[int, int, int]:
+    """Order by severity, then by what could be saved."""
+    saved = finding.gain.high_ns if finding.gain else finding.cost_ns
+    return _SEVERITIES.index(finding.severity), saved, finding.cost_ns

@@ -1,0 +1,1 @@
+"""One rule a file: its docstring is its page, `find` looks at one trace."""

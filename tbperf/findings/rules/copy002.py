@@ -1,0 +1,68 @@
+"""Copies that no kernel hides.
+
+## What it means
+
+The GPU moves data while its compute units have nothing to do, although the memory is pinned and the copy could run
+beside kernels.
+
+## How it is measured
+
+Time of pinned or device-to-device copies in which no kernel runs, from 5 % of the window on.
+
+## Why it costs
+
+Copy engines and compute units work side by side only if the copy is on a stream of its own and does not wait for
+what it is needed by.
+
+## What to change
+
+- Prefetch the next batch on a side stream while the current one is computed.
+- Copy `uint8` images and convert them on the GPU: a quarter of the bytes of `float32`.
+- Fewer, larger copies.
+
+## Known false alarms
+
+Device-to-device copies are often part of the model (concatenations); see KERNEL005.
+
+## Example
+
+97 % of the window of two H100 in pinned HtoD copies: weights streamed from the host in every step.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbperf.findings.diagnose import Saying
+from tbperf.findings.finding import Evidence, Gain, advise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbperf.analyses.examine import TraceReport
+
+SHARE = 0.05
+
+
+def find(trace: TraceReport) -> Iterator[Saying]:
+    """Look for exposed copies of pinned or device memory."""
+    for device in trace.devices:
+        rows = [r for r in trace.memcpy if r.device == device.device and r.host_memory != "pageable"]
+        cost = sum(row.exposed_ns for row in rows)
+        if not rows or cost < SHARE * device.window_ns:
+            continue
+        top = rows[0]
+        evidence = (
+            Evidence("copies", sum(row.calls for row in rows), "calls"),
+            Evidence("moved", sum(row.bytes or 0 for row in rows), "B"),
+            Evidence("speed of the dearest sort", top.bytes_per_s or 0.0, "B/s"),
+        )
+        what = " ".join(filter(None, (top.copy_kind, top.host_memory)))
+        yield Saying(
+            cost,
+            evidence,
+            (advise(f"overlap the copies ({what} most of all) with compute on a stream of their own"),),
+            device.device,
+            Gain(0, cost),
+            "medium",
+        )

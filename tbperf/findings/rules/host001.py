@@ -1,0 +1,71 @@
+"""Python code holds up a stage.
+
+## What it means
+
+A stage spends most of its time in Python and outside of the framework's operators: a loop over elements, a list
+comprehension over boxes, numpy, file access.
+
+## How it is measured
+
+Time of a computing stage (preprocess, forward, loss, postprocess, callbacks, log, metrics …) in which the main
+thread is in no operator, where that is more than half of the stage and at least 8 % of the steps; with a GPU, where
+the device idles meanwhile.
+
+## Why it costs
+
+Python handles one element at a time. On a GPU run the device waits for it; on a CPU run the cores do.
+
+## What to change
+
+- Replace the loop by tensor operations; record with `--stacks` to see the line.
+- Move bookkeeping out of the step, or do it every N steps.
+
+## Known false alarms
+
+Time in libraries that are no operators (OpenCV, numpy) counts as Python. The backward pass is left out: what it does
+outside of operators is autograd's own work, or waiting for other ranks.
+
+## Example
+
+A loss that walks over its targets in Python: 35 % of each step in `loss`, a tenth of that in operators.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbperf.findings.diagnose import Saying
+from tbperf.findings.finding import Evidence, Gain, advise, share, window_ns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbperf.analyses.examine import TraceReport
+
+SHARE = 0.08
+OUTSIDE_SHARE = 0.5
+WAITING = {None, "backward", "dataload", "consumer", "write", "save", "plot", "validate", "final_eval", "setup", "loop"}
+
+
+def find(trace: TraceReport) -> Iterator[Saying]:
+    """Look for computing stages that are mostly Python."""
+    window = window_ns(trace, None)
+    device = trace.devices[0].device if len(trace.devices) == 1 else None
+    for stage in trace.stages:
+        outside = stage.host_ns - stage.op_ns
+        cost = outside if stage.idle_ns is None else min(outside, stage.idle_ns)
+        if stage.stage in WAITING or cost < SHARE * window or outside < OUTSIDE_SHARE * stage.host_ns:
+            continue
+        evidence = (
+            Evidence(f"share of the steps in {stage.stage}", stage.share, "share"),
+            Evidence("part of it in no operator", share(outside, stage.host_ns), "share"),
+        )
+        yield Saying(
+            cost,
+            evidence,
+            (advise(f"look for a Python loop in the stage {stage.stage}; record with --stacks to see the line"),),
+            device if trace.devices else None,
+            Gain(cost // 2, cost),
+            "medium",
+            title=f"Python code holds up the stage {stage.stage}",
+        )

@@ -1,0 +1,54 @@
+"""Casts and copies on the GPU.
+
+## What it means
+
+Kernels that only move or convert data: `.to(dtype)`, `.contiguous()`, `torch.cat`, indexing.
+
+## How it is measured
+
+Kernels of the family «cast and copy», told by their names, from 8 % of the window of a device on.
+
+## Why it costs
+
+They are bound by memory: each is a read and a write of the whole tensor.
+
+## What to change
+
+- Copy `uint8` images and convert once.
+- Avoid `.float()`/`.half()` back and forth under AMP; keep what is needed in fp32 in one place.
+- `compile=True` fuses casts into their neighbours.
+
+## Known false alarms
+
+Concatenations belong to the model (C2f, SPPF).
+
+## Example
+
+Casts between bf16 and fp32 around every softmax.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbperf.findings.diagnose import Saying
+from tbperf.findings.finding import Evidence, Gain, advise, argument, window_ns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbperf.analyses.examine import TraceReport
+
+FAMILY = "cast and copy"
+SHARE = 0.08
+
+
+def find(trace: TraceReport) -> Iterator[Saying]:
+    """Look for much time in this family of kernels."""
+    for row in trace.families:
+        if row.family == FAMILY and row.total_ns >= SHARE * window_ns(trace, row.device):
+            evidence = (Evidence("calls", row.calls, "calls"), Evidence("share of the kernel time", row.share, "share"))
+            advice = (
+                advise("avoid conversions between types, or fuse them", "compile", argument(trace, "compile"), True),
+            )
+            yield Saying(row.total_ns, evidence, advice, row.device, Gain(0, row.total_ns), "medium")

@@ -1,0 +1,59 @@
+"""Most kernels are tiny.
+
+## What it means
+
+More than half of the kernels run for less than 10 µs: about as long as it takes to launch one.
+
+## How it is measured
+
+Kernels shorter than 10 µs by count, where they are at least half of all, and the device idles for launches (causes
+`launch`, `host_op`) at least 5 % of the window.
+
+## Why it costs
+
+Between tiny kernels there is always a gap; the device does more starting than working.
+
+## What to change
+
+- `compile=True`: elementwise chains become one kernel.
+- A larger `batch`.
+- Fused optimizers (`optimizer=AdamW` with `fused`), newer Ultralytics.
+
+## Known false alarms
+
+Tiny kernels behind a full queue cost nothing: then there is no idle time, and nothing is reported.
+
+## Example
+
+Optimizer and EMA updates of YOLOv8n: hundreds of kernels of 2 µs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbperf.findings.diagnose import Saying
+from tbperf.findings.finding import Evidence, advise, argument, gain_of, idle_ns, share
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbperf.analyses.examine import TraceReport
+
+TINY_SHARE = 0.5
+SHARE = 0.05
+
+
+def find(trace: TraceReport) -> Iterator[Saying]:
+    """Look for devices whose kernels are mostly tiny and that idle between them."""
+    for device in trace.devices:
+        tiny = sum(row.tiny_calls for row in trace.families if row.device == device.device)
+        cost = idle_ns(trace, device.device, "launch", "host_op")
+        if tiny < TINY_SHARE * max(1, device.kernels) or cost < SHARE * device.window_ns:
+            continue
+        evidence = (
+            Evidence("kernels below 10 µs", share(tiny, device.kernels), "share"),
+            Evidence("kernels a step", device.kernels / max(1, len(trace.steps)), "kernels"),
+        )
+        advice = (advise("fuse small kernels", "compile", argument(trace, "compile"), True),)
+        yield Saying(cost, evidence, advice, device.device, gain_of(trace, device.device, "launch"), "medium")

@@ -1,0 +1,69 @@
+"""Work around the model takes longer than the model.
+
+## What it means
+
+Reading, preprocessing, postprocessing, writing results or the consumer's own code take longer than inference.
+
+## How it is measured
+
+Phase `predict`: host time of the stages dataload, preprocess, postprocess, nms, track, write, consumer together
+against `inference`, where the first is larger.
+
+## Why it costs
+
+A faster GPU or model changes nothing then.
+
+## What to change
+
+- `save=False`, `verbose=False`, `show=False`: writing and drawing are often the largest part.
+- `stream=True` and a consumer that does its work elsewhere.
+- `vid_stride` for videos; smaller source images.
+- `batch` larger than 1.
+
+## Known false alarms
+
+On the first steps, reading includes opening the source.
+
+## Example
+
+Annotated images written as JPEG: 14 ms to write, 9 ms to infer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbperf.findings.diagnose import Saying
+from tbperf.findings.finding import Evidence, Gain, advise, stage_ns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbperf.analyses.examine import TraceReport
+
+AROUND = ("dataload", "preprocess", "postprocess", "nms", "track", "write", "consumer")
+ADVICE = {
+    "dataload": ("read less: smaller images, or every n-th frame", "vid_stride", 1, 2),
+    "write": ("write no annotated images", "save", True, False),
+    "consumer": ("do the consumer's work elsewhere", "stream", None, True),
+    "preprocess": ("predict several images at once", "batch", 1, 16),
+    "postprocess": ("keep fewer boxes", "max_det", 300, 100),
+    "nms": ("let fewer boxes through", "conf", None, 0.25),
+    "track": ("track fewer boxes", "conf", None, 0.25),
+}
+
+
+def find(trace: TraceReport) -> Iterator[Saying]:
+    """Compare inference with what is around it."""
+    inference = stage_ns(trace, "inference")
+    parts = {stage: stage_ns(trace, stage) for stage in AROUND}
+    cost = sum(parts.values())
+    if trace.phase != "predict" or not inference or cost <= inference:
+        return
+    top = max(parts, key=lambda stage: parts[stage])
+    evidence = (
+        Evidence("inference", inference, "ns"),
+        Evidence("around it", cost, "ns"),
+        Evidence(top, parts[top], "ns"),
+    )
+    yield Saying(cost, evidence, (advise(*ADVICE[top]),), gain=Gain(0, parts[top]), confidence="medium")

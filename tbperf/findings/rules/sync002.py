@@ -1,0 +1,64 @@
+"""The progress bar synchronizes every step.
+
+## What it means
+
+The progress bar prints the loss of each step. To print a number the host must wait until the GPU has computed it.
+
+## How it is measured
+
+Synchronizing calls in the stage `log` (what follows the optimizer in a step), at least one a step; the cost is what
+the replay saves without waits, reported from 3 % of the window on.
+
+## Why it costs
+
+As SYNC001: the queue runs empty once a step.
+
+## What to change
+
+- `verbose=False` where the run is not watched.
+- A callback that formats the losses every 50 batches.
+
+## Known false alarms
+
+On a GPU-bound run with large batches the wait hides behind the GPU's work.
+
+## Example
+
+Three loss values formatted a step, three `cudaStreamSynchronize` in stage `log`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbperf.findings.diagnose import Saying
+from tbperf.findings.finding import Evidence, advise, argument, gain_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbperf.analyses.examine import TraceReport
+
+SHARE = 0.03
+
+
+def find(trace: TraceReport) -> Iterator[Saying]:
+    """Look for synchronizing calls in the stage that logs."""
+    calls = [row for row in trace.syncs if row.stage == "log"]
+    count = sum(row.calls for row in calls)
+    if not trace.steps or count < len(trace.steps):
+        return
+    for device in trace.devices:
+        gain = gain_of(trace, device.device, "synchronizing")
+        if gain is not None and gain.high_ns >= SHARE * device.window_ns:
+            yield Saying(
+                gain.high_ns,
+                (
+                    Evidence("synchronizing calls a step while logging", count / len(trace.steps), "calls"),
+                    Evidence("host time in them", sum(row.host_ns for row in calls), "ns"),
+                ),
+                (advise("print the progress less often", "verbose", argument(trace, "verbose"), False),),
+                device.device,
+                gain,
+                "medium",
+            )

@@ -1,0 +1,106 @@
+"""What it comes to: a sentence or two with the numbers that matter most, for one trace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbperf.findings.words import CAUSES, format_ms, format_share, stage_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tbperf.analyses.accounting import DeviceTime
+    from tbperf.analyses.examine import TraceReport
+    from tbperf.findings.finding import Finding
+
+IDLE_SHARE = 0.10
+"""From this share of the window on, idle time leads the verdict."""
+
+EXPOSED_SHARE = 0.20
+"""From this share of the window on, exposed copies or collectives lead it."""
+
+
+def verdict(trace: TraceReport) -> Iterator[str]:
+    """Say in a sentence or two where the time goes."""
+    if trace.devices:
+        yield from _about_the_gpu(trace, max(trace.devices, key=lambda row: row.idle_ns))
+    elif failure := next((s.reason for s in trace.skipped if "but no GPU activity" in s.reason), None):
+        yield f"The recording failed: {failure}."
+        yield "So nothing can be said about the GPU; `tbperf doctor` on that machine tells what is missing."
+    elif trace.stages or trace.operators:
+        yield from _about_the_cpu(trace)
+    else:
+        yield "The trace holds no device work and no host events: there is nothing to analyze."
+
+
+def _about_the_gpu(trace: TraceReport, device: DeviceTime) -> Iterator[str]:
+    name = f"GPU {device.device}" if len(trace.devices) > 1 else "The GPU"
+    window = max(1, device.window_ns)
+    exposed = {
+        "copies that no kernel hides": device.exposed_memcpy_ns,
+        "collectives that no kernel hides": device.exposed_comm_ns,
+    }
+    what, cost = max(exposed.items(), key=lambda item: item[1])
+    if device.idle_ns >= IDLE_SHARE * window and device.idle_ns >= cost:
+        yield _sentence(f"{name} is idle", device.idle_ns, trace, window)
+        causes = [row for row in trace.idle if row.device == device.device]
+        if causes:
+            yield f"{format_share(causes[0].idle_ns / device.idle_ns)} of that it is {CAUSES[causes[0].cause]}."
+    elif cost >= EXPOSED_SHARE * window:
+        yield _sentence(f"{name} moves data in {what}", cost, trace, window)
+    else:
+        yield _sentence(f"{name} is busy", device.busy_ns, trace, window)
+        kernels = [row for row in trace.kernels if row.device == device.device]
+        if kernels:
+            top = kernels[0]
+            yield f"Its dearest kernel takes {format_share(top.share)} of the kernel time: {_short(top.name)}."
+
+
+def _sentence(what: str, ns: int, trace: TraceReport, window: int) -> str:
+    steps = len(trace.steps)
+    amount = (
+        f"{format_ms(ns / steps)} of each {format_ms(window / steps)} step"
+        if steps > 1
+        else f"{format_ms(ns)} of {format_ms(window)}"
+    )
+    return f"{what} {format_share(ns / window)} of the time: {amount}."
+
+
+def recommendation(trace: TraceReport, findings: Sequence[Finding]) -> Iterator[str]:
+    """Say what to try first and what it would save, where a finding of this trace tells."""
+    mine = [f for f in findings if (f.rank, f.phase) == (trace.rank, trace.phase) and f.gain and f.advice]
+    if not mine or mine[0].severity not in ("high", "medium"):
+        return
+    first, advice = mine[0], mine[0].advice[0]
+    assert first.gain is not None  # noqa: S101 - chosen so
+    steps = max(1, len(trace.steps))
+    action = advice["action"]
+    if advice["argument"] is not None and advice["to"] is not None:
+        action += f" ({advice['argument']}={advice['to']})"
+    low, high = (format_ms(ns / steps) for ns in (first.gain.low_ns, first.gain.high_ns))
+    saved = f"up to {high}" if not first.gain.low_ns else f"{low} to {high}"
+    yield f"First thing to try: {action}. It could save {saved}{' a step' if trace.steps else ''}."
+
+
+_PHASES = {"train": "A training step", "val": "A validation step", "predict": "A prediction step"}
+
+
+def _about_the_cpu(trace: TraceReport) -> Iterator[str]:
+    named = [row for row in trace.stages if row.stage is not None]
+    shares = ", ".join(f"{format_share(row.share)} in {stage_words(row.stage)}" for row in named[:2])
+    if trace.steps:
+        mean = sum(row.dur_ns for row in trace.steps) / len(trace.steps)
+        what = _PHASES.get(trace.phase or "", "A step")
+        yield f"{what} takes {format_ms(mean)} on the CPU" + (f": {shares}." if shares else ".")
+    elif shares:
+        yield f"The run used the CPU: {shares}."
+    else:
+        yield "The run used the CPU; the trace marks neither steps nor stages."
+    if trace.operators:
+        top = trace.operators[0]
+        share = format_share(top.share)
+        yield f"Its dearest operator takes {share} of the operators' own time: {top.name}, {top.calls:,} calls."
+
+
+def _short(name: str, length: int = 60) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"

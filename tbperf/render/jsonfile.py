@@ -1,0 +1,16 @@
+"""The report for machines: one JSON document, whose schema `json_schema` describes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from tbperf.report import Report
+
+
+def render_json(report: Report) -> str:
+    """Return the document, indented by two."""
+    compact = msgspec.json.encode(report)
+    return msgspec.json.format(compact, indent=2).decode() + "\n"

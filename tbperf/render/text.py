@@ -1,0 +1,382 @@
+"""The report for a terminal: one screen that starts with the verdict and ends with what could not be seen."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tbperf.findings.words import CAUSES, format_bytes, format_ms, format_share
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tbperf.analyses import TraceReport
+    from tbperf.analyses.accounting import DeviceTime
+    from tbperf.report import Report
+
+_OWNERS = (
+    ("kernels", "compute_ns", "█", "green"),
+    ("collectives", "exposed_comm_ns", "▓", "magenta"),
+    ("copies", "exposed_memcpy_ns", "▒", "yellow"),
+    ("memsets", "exposed_memset_ns", "▒", "cyan"),
+    ("idle", "idle_ns", "░", "red"),
+)
+_STAGE_STYLES = ("blue", "green", "magenta", "cyan", "yellow", "red", "bright_blue", "bright_green")
+_STAGE_MARKS = "█▓▒░"
+_INDENT = 2
+_SMALL = 0.0005
+"""Shares below this are left out of bars and tables, unless they are all there is."""
+
+
+def render_text(report: Report, *, width: int = 100, color: bool = False, top: int = 5) -> str:
+    """Lay the report out for a terminal of a width, with so many rows in each table."""
+    page = _Page(width, color=color, top=top)
+    for sentence in report.verdict:
+        page.line(Text(printable(sentence), "bold"))
+    page.line()
+    if len(report.traces) > 1:
+        page.overview(report.traces)
+    page.trace(report.traces[0])
+    return page.text()
+
+
+def printable(text: str) -> str:
+    """Show control characters as their code: names in traces are not to be trusted."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+_DECORATION = re.compile(r"\(anonymous namespace\)::|\bat::native::|\bat::detail::|^void |\bc10::|\bstd::")
+
+
+def kernel_name(name: str, length: int) -> str:
+    """Shorten a C++ kernel name to what tells it apart: no namespaces, no parameter list."""
+    name = _DECORATION.sub("", printable(name))
+    depth = 0
+    for at, char in enumerate(name):
+        depth += (char == "<") - (char == ">" and name[at - 1] != "-")
+        if char == "(" and depth == 0 and at:
+            name = name[:at]
+            break
+    return name if len(name) <= length else name[: length - 1] + "…"
+
+
+class _Page:
+    """Collects the lines of the report."""
+
+    def __init__(self, width: int, *, color: bool, top: int) -> None:
+        self._width = max(40, width)
+        self._top = top
+        self._buffer = io.StringIO()
+        self._console = Console(
+            file=self._buffer,
+            width=self._width,
+            force_terminal=color,
+            no_color=not color,
+            color_system="standard" if color else None,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            legacy_windows=False,
+        )
+
+    def text(self) -> str:
+        """Return all lines."""
+        lines = (line.rstrip() for line in self._buffer.getvalue().splitlines())
+        return "\n".join(lines).rstrip() + "\n"
+
+    def line(self, *parts: Text | str) -> None:
+        """Write one paragraph."""
+        self._console.print(Text("").join(Text(p) if isinstance(p, str) else p for p in parts), soft_wrap=False)
+
+    def table(self, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Write a table: a wide first column, figures to the right of it; a last heading of «» takes text."""
+        if not rows:
+            return
+        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, expand=False, header_style="dim")
+        table.add_column(Text(title, "bold not dim"), no_wrap=True, overflow="ellipsis", min_width=24, ratio=None)
+        for heading in headings:
+            text = heading == ""
+            table.add_column(
+                heading,
+                justify="left" if text else "right",
+                no_wrap=True,
+                overflow="ellipsis" if text else "fold",
+            )
+        for row in rows:
+            cells = [Text(" " * _INDENT + row[0]), *(Text(cell) for cell in row[1:])]
+            table.add_row(*cells)
+        self._console.print(table)
+        self.line()
+
+    def bar(self, parts: Sequence[tuple[str, float, str, str]]) -> None:
+        """Draw shares that sum to one as a bar: name, share, mark, style."""
+        width = min(self._width, 100)
+        bar, done, drawn = Text(), 0.0, 0
+        for _, share, mark, style in parts:
+            done += share
+            cells = round(done * width) - drawn
+            bar.append(mark * cells, style)
+            drawn += cells
+        self.line(bar)
+
+    def overview(self, traces: Sequence[TraceReport]) -> None:
+        """One line a trace."""
+        rows = []
+        for trace in traces:
+            device = trace.devices[0] if trace.devices else None
+            steps = trace.steps
+            rows.append(
+                (
+                    _label(trace),
+                    str(len(steps)) if steps else "–",
+                    format_ms(sum(s.dur_ns for s in steps) / len(steps)) if steps else "–",
+                    format_share(device.busy_ns / max(1, device.window_ns)) if device else "–",
+                    format_share(device.idle_ns / max(1, device.window_ns)) if device else "–",
+                    format_bytes(trace.bytes),
+                )
+            )
+        title = f"{len(traces)} traces"
+        self.table(title, ("steps", "step", "GPU busy", "idle", "size"), rows)
+
+    def trace(self, trace: TraceReport) -> None:
+        """Everything about one trace."""
+        for device in trace.devices[:2]:
+            self._device(trace, device)
+        if not trace.devices:
+            self._host(trace)
+        self._causes(trace)
+        self._stages(trace)
+        if trace.devices:
+            self._kernels(trace)
+            self._gaps(trace)
+            self._copies(trace)
+        else:
+            self._operators(trace)
+            self._threads(trace)
+        self._seen(trace)
+
+    def _device(self, trace: TraceReport, device: DeviceTime) -> None:
+        window = max(1, device.window_ns)
+        gpu = next((gpu.name for gpu in trace.gpus if gpu.device == device.device), "") or "GPU"
+        label = gpu if len(trace.devices) == 1 else f"{gpu} {device.device}"
+        facts = [printable(label), f"{format_ms(device.window_ns)} window"]
+        if trace.steps:
+            facts.append(f"{len(trace.steps)} step{'s' if len(trace.steps) > 1 else ''}")
+        if trace.rank is not None:
+            facts.append(f"rank {trace.rank}")
+        shares = [(name, getattr(device, key) / window, mark, style) for name, key, mark, style in _OWNERS]
+        shown = [part for part in shares if part[1] >= _SMALL or part[0] in ("kernels", "idle")]
+        legend = Text("   ").join(
+            Text.assemble((mark, style), f" {name} {format_share(share)}") for name, share, mark, style in shown
+        )
+        self.line(Text(" · ".join(facts), "bold"))
+        self.line(legend)
+        self.bar(shares)
+        self.line()
+
+    def _host(self, trace: TraceReport) -> None:
+        facts = ["CPU"]
+        if trace.steps:
+            total = sum(step.dur_ns for step in trace.steps)
+            facts += [f"{len(trace.steps)} steps", f"{format_ms(total / len(trace.steps))} each"]
+        if trace.rank is not None:
+            facts.append(f"rank {trace.rank}")
+        self.line(Text(" · ".join(facts), "bold"))
+        named = any(row.stage for row in trace.stages)
+        shown = [row for row in trace.stages if row.share >= _SMALL and named]
+        parts = [
+            (
+                row.stage or "no stage",
+                row.share,
+                _STAGE_MARKS[i % len(_STAGE_MARKS)],
+                "dim" if row.stage is None else _STAGE_STYLES[i % len(_STAGE_STYLES)],
+            )
+            for i, row in enumerate(shown)
+        ]
+        if parts:
+            legend = [
+                Text.assemble((mark, style), f" {printable(name)} {format_share(share)}")
+                for name, share, mark, style in parts[: self._top]
+            ]
+            self.line(Text("   ").join(legend))
+            self.bar(parts)
+        self.line()
+
+    def _causes(self, trace: TraceReport) -> None:
+        windows = {device.device: max(1, device.window_ns) for device in trace.devices}
+        rows = [
+            (
+                _cause(row.cause) + _on(trace, row.device),
+                _ms(row.idle_ns),
+                _percent(row.idle_ns / windows[row.device]),
+                f"{row.gaps:,}",
+                format_ms(row.longest_ns),
+            )
+            for row in trace.idle[: self._top + 1]
+        ]
+        self.table("Why it idles", ("ms", "%", "gaps", "longest"), rows)
+
+    def _stages(self, trace: TraceReport) -> None:
+        if not any(row.stage for row in trace.stages):
+            return
+        shown = [row for row in trace.stages if row.share >= _SMALL or row.gpu_ns][: self._top + 4]
+        steps = max(1, len(trace.steps))
+        per = "ms/step" if trace.steps else "ms"
+        if trace.devices:
+            rows = [
+                (
+                    printable(row.stage or "(no stage)"),
+                    _ms(row.host_ns / steps),
+                    _percent(row.share),
+                    _ms((row.gpu_ns or 0) / steps),
+                    _ms((row.idle_ns or 0) / steps),
+                )
+                for row in shown
+            ]
+            self.table("Stages on the host", (per, "%", "GPU work", "GPU idle"), rows)
+            return
+        cpu_rows = [
+            (
+                printable(row.stage or "(no stage)"),
+                _ms(row.host_ns / steps),
+                _percent(row.share),
+                f"{row.calls:,}",
+            )
+            for row in shown
+        ]
+        self.table("Stages", (per, "%", "calls"), cpu_rows)
+
+    def _kernels(self, trace: TraceReport) -> None:
+        rows = [
+            (
+                kernel_name(row.name, 48) + _on(trace, row.device),
+                _ms(row.total_ns),
+                _percent(row.share),
+                f"{row.calls:,}",
+                _top_stages(row.stage, row.total_ns),
+            )
+            for row in trace.kernels[: self._top]
+        ]
+        self.table("Where the GPU works", ("ms", "%", "calls", ""), rows)
+
+    def _gaps(self, trace: TraceReport) -> None:
+        rows = [
+            (
+                _cause(row.cause) + _on(trace, row.device),
+                _ms(row.dur_ns),
+                str(row.step) if row.step is not None else "–",
+                printable(row.stage or "–"),
+                _clip(printable(row.host or ""), 40),
+            )
+            for row in trace.gaps[: max(1, self._top - 2)]
+        ]
+        self.table("Longest gaps", ("ms", "step", "stage", ""), rows)
+
+    def _copies(self, trace: TraceReport) -> None:
+        rows = [
+            (
+                f"{row.copy_kind or 'copy'} {row.host_memory or ''}".strip() + _on(trace, row.device),
+                _ms(row.total_ns),
+                _ms(row.exposed_ns),
+                f"{row.calls:,}",
+                format_bytes(row.bytes) if row.bytes is not None else "–",
+                f"{format_bytes(row.bytes_per_s)}/s" if row.bytes_per_s is not None else "–",
+            )
+            for row in trace.memcpy[: self._top]
+        ]
+        self.table("Copies", ("ms", "exposed", "calls", "size", "speed"), rows)
+
+    def _operators(self, trace: TraceReport) -> None:
+        steps = max(1, len(trace.steps))
+        rows = [
+            (
+                _clip(printable(row.name), 48),
+                _ms(row.self_ns / steps),
+                _percent(row.share),
+                f"{row.calls:,}",
+                _top_stages(row.stage, row.self_ns),
+            )
+            for row in trace.operators[: self._top + 3]
+        ]
+        self.table("Operators, own time", ("ms/step" if trace.steps else "ms", "%", "calls", ""), rows)
+
+    def _threads(self, trace: TraceReport) -> None:
+        rows = [
+            (
+                _clip(printable(row.thread), 40) + (" (main)" if row.main else ""),
+                _ms(row.busy_ns),
+                _percent(row.share),
+            )
+            for row in trace.threads[: self._top]
+        ]
+        self.table("Threads in operators", ("ms", "%"), rows)
+
+    def _seen(self, trace: TraceReport) -> None:
+        seen = [f"{trace.events:,} events"]
+        if trace.linked_share is not None:
+            seen.append(f"{_floor(trace.linked_share)} % of GPU work linked to its launch")
+        if trace.resolution_ns > 1:
+            seen.append(f"times in steps of {trace.resolution_ns / 1000:g} µs")
+        named = [row for row in trace.stages if row.stage is not None]
+        if named:
+            seen.append(f"{_floor(sum(row.share for row in named))} % of the steps named by stage")
+        self.line(Text("Seen: ", "bold"), ", ".join(seen) + ".")
+        unseen = list(_unseen(trace))
+        if unseen:
+            self.line(Text("Not seen: ", "bold"), "; ".join(unseen) + ".")
+        for note in trace.notes:
+            self.line(Text("Note: ", "bold"), printable(note) + ".")
+
+
+def _unseen(trace: TraceReport) -> Iterator[str]:
+    if trace.truncated:
+        yield "the end of the file (it is cut short; the figures hold for what is there)"
+    for reason, count in trace.dropped.items():
+        yield f"{count:,} events dropped ({reason.replace('_', ' ')})"
+    yield from dict.fromkeys(printable(skipped.reason) for skipped in trace.skipped)
+
+
+def _label(trace: TraceReport) -> str:
+    parts = [trace.phase or "", f"rank {trace.rank}" if trace.rank is not None else ""]
+    return " ".join(filter(None, parts)) or _clip(printable(trace.path.rpartition("/")[2]), 40)
+
+
+def _on(trace: TraceReport, device: int) -> str:
+    return f"  GPU {device}" if len(trace.devices) > 1 else ""
+
+
+def _cause(cause: str) -> str:
+    return CAUSES.get(cause, cause)
+
+
+def _ms(ns: float) -> str:
+    return f"{ns / 1e6:,.{1 if ns >= 10e6 else 2}f}"  # noqa: PLR2004 - ten milliseconds
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _top_stages(stage: object, total: int) -> str:
+    """Name the stages that make up most of a row."""
+    if not isinstance(stage, dict) or not total:
+        return ""
+    named = [name for name, ns in stage.items() if ns >= total / 10 and name != "unnamed"]
+    return ", ".join(printable(name) for name in named[:3])
+
+
+def _floor(share: float) -> str:
+    """Show a percentage with one decimal, rounded down: 99.96 is not 100."""
+    return f"{math.floor(1000 * share + 1e-6) / 10:.1f}"
+
+
+def _clip(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,0 +1,31 @@
+"""The one trace model: what every reader produces and every analysis sees."""
+
+from tbperf.trace.model import Gpu, Steps, Thread, Trace
+from tbperf.trace.run import Run, StepTimes
+from tbperf.trace.tables import (
+    COPY_KINDS,
+    HOST_MEMORY,
+    NONE,
+    TABLES,
+    Column,
+    Kind,
+    Strings,
+    Table,
+)
+
+__all__ = [
+    "COPY_KINDS",
+    "HOST_MEMORY",
+    "NONE",
+    "TABLES",
+    "Column",
+    "Gpu",
+    "Kind",
+    "Run",
+    "StepTimes",
+    "Steps",
+    "Strings",
+    "Table",
+    "Thread",
+    "Trace",
+]

@@ -1,0 +1,252 @@
+"""One rank's timeline: small typed tables on one integer-nanosecond clock, and what follows from them alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tbperf.intervals import NOTHING, Spans, Tiling, sum_by
+from tbperf.trace.stages import annotated_stage, own_stage, step_number, tile_stages
+from tbperf.trace.tables import NONE, Kind, Strings, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy.typing as npt
+
+    from tbperf.intervals import Ns
+    from tbperf.trace.run import Run
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A device that the recorder describes."""
+
+    device: int
+    name: str
+    memory_bytes: int | None
+    compute_capability: tuple[int, int] | None = None
+    multiprocessors: int | None = None
+
+
+@dataclass(frozen=True)
+class Thread:
+    """A thread of the recorded process."""
+
+    pid: int | str
+    tid: int | str
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Steps of the program, in time order; arrays of equal length."""
+
+    number: Ns
+    start_ns: Ns
+    end_ns: Ns
+
+    def __len__(self) -> int:
+        return int(self.number.size)
+
+    def at(self, times: Ns) -> Ns:
+        """Return the index of the step at each moment, `NOTHING` outside of all."""
+        return Tiling(self.start_ns, self.end_ns, np.arange(len(self))).at(times)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one recorder saw of one process.  Analyses see this and nothing else."""
+
+    path: str
+    format: str
+    bytes: int
+    """Size of the file as it is stored."""
+    events: int
+    """Events read, of every sort."""
+    gpu: Table
+    api: Table
+    ops: Table
+    ranges: Table
+    python: Table
+    overhead: Table
+    memory: Table
+    threads: tuple[Thread, ...]
+    strings: Strings
+    rank: int | None = None
+    world_size: int | None = None
+    """Ranks of the distributed job that this trace is part of."""
+    gpus: tuple[Gpu, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    origin_unix_ns: int | None = None
+    """The trace's origin on the system clock, where the recorder tells it."""
+    resolution_ns: int = 1
+    """Smallest step of the timestamps."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Events that could not be used, by reason; every renderer shows them."""
+    notes: tuple[str, ...] = ()
+    truncated: bool = False
+    run: Run | None = None
+    """The run folder that the trace lies in."""
+    recording: Mapping[str, Any] = field(default_factory=dict)
+    """What the recorder of this project wrote into the trace about itself."""
+
+    def has(self, table: str) -> bool:
+        """Tell whether the recorder captured any of this."""
+        return bool(len(getattr(self, table)))
+
+    def texts(self, codes: npt.NDArray[Any]) -> list[str]:
+        """Return the text of each code."""
+        return [self.strings.texts[code] for code in codes.tolist()]
+
+    def named(self, table: Table, accepts: Callable[[str], object]) -> npt.NDArray[np.bool_]:
+        """Tell which rows of a table have a name that is accepted."""
+        rows: npt.NDArray[np.bool_] = self.strings.where(accepts)[table["name"]]
+        return rows
+
+    @cached_property
+    def devices(self) -> tuple[int, ...]:
+        """Devices that did something, by ordinal."""
+        return tuple(np.unique(self.gpu["device"]).tolist())
+
+    @cached_property
+    def busy(self) -> Mapping[int, Spans]:
+        """The time of each device in which any kernel, copy or memset ran."""
+        return {device: self.gpu_spans(self.gpu["device"] == device) for device in self.devices}
+
+    @cached_property
+    def windows(self) -> Mapping[int, tuple[int, int]]:
+        """Start and end of what is analysed of each device: its first start and its last end."""
+        return {
+            device: (
+                int(self.gpu["start_ns"][self.gpu["device"] == device].min()),
+                int(self.gpu.end_ns[self.gpu["device"] == device].max()),
+            )
+            for device in self.devices
+        }
+
+    def on_device(self, device: int) -> Trace:
+        """Return the trace with the work of one device only."""
+        return replace(self, gpu=self.gpu.rows(self.gpu["device"] == device))
+
+    def gpu_spans(self, where: npt.NDArray[np.bool_]) -> Spans:
+        """Return the time that some rows of the gpu table cover."""
+        start = self.gpu["start_ns"][where]
+        return Spans.merged(start, start + self.gpu["dur_ns"][where])
+
+    @cached_property
+    def kernels(self) -> npt.NDArray[np.bool_]:
+        """Which rows of the gpu table are kernels."""
+        kernels: npt.NDArray[np.bool_] = self.gpu["kind"] == Kind.KERNEL
+        return kernels
+
+    @cached_property
+    def launched_by(self) -> Ns:
+        """Row of the api table that caused each row of the gpu table, `NONE` where there is no record of it.
+
+        One call can own many rows (graph replay).
+        """
+        wanted, offered = self.gpu["correlation_id"], self.api["correlation_id"]
+        if not len(self.api):
+            return np.full(wanted.shape, NONE, np.int64)
+        order = np.argsort(offered, kind="stable")
+        at = np.minimum(np.searchsorted(offered[order], wanted), len(order) - 1)
+        match = order[at]
+        return np.where((offered[match] == wanted) & (wanted != NONE), match, NONE)
+
+    @cached_property
+    def main_thread(self) -> int:
+        """The thread that runs the program's loop: that of the steps, else the one busiest in operators and ranges."""
+        steps = self.strings.labelled(step_number)[self.ranges["name"]] != NONE
+        if steps.any():
+            return int(self.ranges["thread"][steps][0])
+        totals = np.zeros(max(1, len(self.threads)), np.int64)
+        for table in (self.ops, self.ranges, self.api):
+            totals += sum_by(table["thread"], table["dur_ns"], totals.size)
+        return int(totals.argmax())
+
+    @cached_property
+    def steps(self) -> Steps:
+        """The steps that the recorder marked (``ProfilerStep#n``)."""
+        number = self.strings.labelled(step_number)[self.ranges["name"]]
+        rows = np.flatnonzero((number != NONE) & (self.ranges["dur_ns"] > 0))
+        rows = rows[np.argsort(self.ranges["start_ns"][rows], kind="stable")]
+        start, end = self.ranges["start_ns"][rows], self.ranges.end_ns[rows]
+        # Steps follow each other; where truncated timestamps make them overlap, the next start decides.
+        end = np.minimum(end, np.r_[start[1:], end[-1:]])
+        solid = end > start
+        return Steps(number[rows][solid], start[solid], end[solid])
+
+    @cached_property
+    def _staging(self) -> tuple[Tiling, tuple[str, ...]]:
+        return tile_stages(self.ranges, self.ops, self.strings, self.main_thread)
+
+    @property
+    def stage_tiling(self) -> Tiling:
+        """The innermost stage of each moment; labels index `stage_names`."""
+        return self._staging[0]
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """Stages of this trace, in order of appearance."""
+        return self._staging[1]
+
+    def stage_ranges(self, stage: str) -> npt.NDArray[np.bool_]:
+        """Tell which rows of the ranges table stand for a stage."""
+        stage_of = own_stage if any(map(own_stage, self.strings.texts)) else annotated_stage
+        return self.named(self.ranges, lambda name: stage_of(name) == stage)
+
+    def stage_name(self, label: int) -> str | None:
+        """Return the name of a label of `stage_tiling`."""
+        return None if label == NOTHING else self.stage_names[label]
+
+    def stage_calls(self, stage: str, start_ns: int, end_ns: int) -> int:
+        """Count how often a stage began in a window; 0 for a stage that no range marks."""
+        starts = self.ranges["start_ns"][self.stage_ranges(stage)]
+        return int(((starts >= start_ns) & (starts < end_ns)).sum())
+
+    @cached_property
+    def gpu_launch_ns(self) -> Ns:
+        """Start of the call that caused each row of the gpu table; its own start where that is unknown."""
+        if not len(self.api):
+            return self.gpu["start_ns"]
+        known = self.launched_by >= 0
+        return np.where(known, self.api["start_ns"][self.launched_by], self.gpu["start_ns"])
+
+    @cached_property
+    def gpu_stage(self) -> Ns:
+        """Stage label of each row of the gpu table: the stage that was open, on any thread, when it was launched.
+
+        `NOTHING` where no stage was open or the launch is unknown.
+        """
+        stage = self.stage_tiling.at(self.gpu_launch_ns)
+        return np.where(self.launched_by >= 0, stage, NOTHING)
+
+    @cached_property
+    def _innermost(self) -> dict[tuple[str, int], Tiling]:
+        return {}
+
+    def innermost(self, table: Table, thread: int) -> Tiling:
+        """Tile one thread by the innermost rows of a table; labels are row numbers of that table."""
+        key = table.name, thread
+        if key not in self._innermost:
+            rows = np.flatnonzero(table["thread"] == thread)
+            inner = Tiling.innermost(table["start_ns"][rows], table.end_ns[rows])
+            self._innermost[key] = Tiling(inner.start, inner.end, rows[inner.label])
+        return self._innermost[key]
+
+    def innermost_names(self, calls: Ns) -> Ns:
+        """Return the name code of what is around some rows of the api table: operator, else range, else `NOTHING`."""
+        found = np.full(calls.shape, NOTHING, np.int64)
+        start, threads = self.api["start_ns"][calls], self.api["thread"][calls]
+        for thread in np.unique(threads).tolist():
+            mine = np.flatnonzero(threads == thread)
+            for table in (self.ranges, self.ops):
+                row = self.innermost(table, thread).at(start[mine])
+                inside = row != NOTHING
+                found[mine[inside]] = table["name"][row[inside]]
+        return found

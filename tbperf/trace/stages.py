@@ -1,0 +1,119 @@
+"""Which named phase of the program was on at each moment.
+
+The recorder names stages by ranges called ``tbperf/<stage>``.  Traces of other recorders are read by the annotations
+that torch itself leaves; what those do not tell stays without a stage.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tbperf.intervals import NOTHING, Spans, Tiling
+from tbperf.trace.tables import NONE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tbperf.intervals import Ns
+    from tbperf.trace.tables import Strings, Table
+
+PREFIX = "tbperf/"
+
+_STEP = re.compile(r"ProfilerStep#(\d+)$")
+
+_ANNOTATIONS = tuple(
+    (re.compile(pattern), stage)
+    for pattern, stage in (
+        (r"enumerate\(DataLoader\)#", "dataload"),
+        (r"Optimizer\.(step|zero_grad)#", "optimizer"),
+        (r"(DistributedDataParallel|FullyShardedDataParallel|FSDP)\S*\.forward", "forward"),
+        (r"\W*forward\W*$", "forward"),
+        (r"\W*backward\W*$", "backward"),
+        (r"\W*loss\W*$", "loss"),
+        (r"\W*(optimizer|zero_grad)\W*$", "optimizer"),
+        (r"\W*(data_?load(ing|er)?|load_batch|wait_for_(training_)?batch)\W*$", "dataload"),
+        (r"\W*(validation|validate|evaluate)\W*$", "validate"),
+    )
+)
+"""Annotations of torch and of common training loops."""
+
+_BACKWARD_OP = re.compile(r"autograd::engine::evaluate_function|torch::autograd::|\w+Backward\d*$")
+
+
+def step_number(name: str) -> int:
+    """Return n of ``ProfilerStep#n``, `NONE` for any other name."""
+    match = _STEP.match(name)
+    return int(match[1]) if match else NONE
+
+
+def own_stage(name: str) -> str | None:
+    """Return the stage of a range that the recorder of this project wrote."""
+    return name[len(PREFIX) :] if name.startswith(PREFIX) else None
+
+
+def annotated_stage(name: str) -> str | None:
+    """Return the stage that another recorder's annotation stands for."""
+    return next((stage for pattern, stage in _ANNOTATIONS if pattern.match(name)), None)
+
+
+def tile_stages(ranges: Table, ops: Table, strings: Strings, main_thread: int) -> tuple[Tiling, tuple[str, ...]]:
+    """Return the stage of each moment, as labels into the names that are returned with it.
+
+    On each thread the innermost open stage counts.  The main thread decides; other threads fill what it leaves open,
+    so that work which they launch (backward runs in autograd's own threads) finds its stage.
+    """
+    names: dict[str, int] = {}
+
+    def coder(stage_of: Callable[[str], str | None]) -> Callable[[str], int]:
+        def code(name: str) -> int:
+            stage = stage_of(name)
+            return NONE if stage is None else names.setdefault(stage, len(names))
+
+        return code
+
+    label_of_name = strings.labelled(coder(own_stage))
+    if not (label_of_name[ranges["name"]] >= 0).any():
+        label_of_name = strings.labelled(coder(annotated_stage))
+    threads = sorted(set(ranges["thread"].tolist()), key=lambda thread: thread != main_thread)
+    layers = [_innermost_stage(ranges.rows(ranges["thread"] == thread), label_of_name) for thread in threads]
+    if "backward" not in names:
+        layers.append(_backward(ops, strings, names, main_thread))
+    return _stacked(layers, len(names)), tuple(names)
+
+
+def _innermost_stage(ranges: Table, label_of_name: Ns) -> Tiling:
+    label = label_of_name[ranges["name"]]
+    staged = ranges.rows(label >= 0)
+    return Tiling.innermost(staged["start_ns"], staged.end_ns).relabelled(label[label >= 0])
+
+
+def _backward(ops: Table, strings: Strings, names: dict[str, int], main_thread: int) -> Tiling:
+    """Tile the time that autograd's own threads spend in backward operators."""
+    backward = strings.where(_BACKWARD_OP.match)[ops["name"]] & (ops["thread"] != main_thread)
+    if not backward.any():
+        return Tiling.first_of([])
+    rows = ops.rows(backward)
+    spans = Spans.merged(rows["start_ns"], rows.end_ns)
+    return Tiling.first_of([(names.setdefault("backward", len(names)), spans)])
+
+
+def _stacked(layers: list[Tiling], labels: int) -> Tiling:
+    """Let earlier layers decide and later ones fill what they leave open."""
+    parts, taken = [], Spans.empty()
+    for layer in layers:
+        if not layer.start.size:
+            continue
+        whole = layer.spans()
+        parts.append(layer.within(whole - taken))
+        taken = taken | whole
+    if not parts:
+        return Tiling.first_of([])
+    start = np.concatenate([part.start for part in parts])
+    order = np.argsort(start)
+    label = np.concatenate([part.label for part in parts])[order]
+    if label.size and not (NOTHING < label.min() <= label.max() < labels):
+        raise AssertionError("a stage without a name")
+    return Tiling(start[order], np.concatenate([part.end for part in parts])[order], label)

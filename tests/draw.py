@@ -1,0 +1,160 @@
+"""Traces drawn by hand: ``Timeline().kernel(0, 10).copy("HtoD", 5, 20).trace()``; times in microseconds."""
+
+import json
+
+import numpy as np
+
+from tbperf.trace import COPY_KINDS, HOST_MEMORY, NONE, Kind, Strings, Table, Thread, Trace
+
+MAIN = (1, 1)
+
+
+class Timeline:
+    """What happened, event by event; each method returns the timeline."""
+
+    def __init__(self):
+        self.gpu = []
+        self.host = []
+        self.memory = []
+        self._correlation = 100
+
+    def kernel(self, start, end, *, name="k", stream=7, device=0, call=None, thread=MAIN):
+        """A kernel; ``call=(start, end)`` is the launch that caused it."""
+        return self._work("kernel", name, start, end, stream, device, call, "cudaLaunchKernel", thread)
+
+    def copy(self, copy_kind, start, end, *, memory=None, size=64, stream=7, device=0, call=None, thread=MAIN):
+        sides = {"HtoD": "{} -> Device", "DtoH": "Device -> {}"}.get(copy_kind, "Device -> Device")
+        name = f"Memcpy {copy_kind} ({sides.format((memory or 'unknown').capitalize())})"
+        return self._work("gpu_memcpy", name, start, end, stream, device, call, "cudaMemcpyAsync", thread, size)
+
+    def memset(self, start, end, *, stream=7, device=0, call=None, thread=MAIN):
+        name = "Memset (Device)"
+        return self._work("gpu_memset", name, start, end, stream, device, call, "cudaMemsetAsync", thread, 64)
+
+    def call(self, name, start, end, *, thread=MAIN):
+        return self._host("cuda_runtime", name, start, end, thread, NONE)
+
+    def op(self, name, start, end, *, thread=MAIN):
+        return self._host("cpu_op", name, start, end, thread)
+
+    def range(self, name, start, end, *, thread=MAIN):
+        return self._host("user_annotation", name, start, end, thread)
+
+    def stage(self, name, start, end, *, thread=MAIN):
+        return self.range(f"tbperf/{name}", start, end, thread=thread)
+
+    def step(self, number, start, end):
+        return self.range(f"ProfilerStep#{number}", start, end)
+
+    def python(self, name, start, end, *, thread=MAIN):
+        return self._host("python_function", name, start, end, thread)
+
+    def overhead(self, name, start, end, *, thread=(-1, 0)):
+        return self._host("overhead", name, start, end, thread)
+
+    def allocation(self, at, size, *, allocated, reserved=NONE, device=0):
+        """An allocation of the caching allocator; negative sizes are releases."""
+        self.memory.append((round(at * 1000), device, size, allocated, reserved))
+        return self
+
+    def _work(self, category, name, start, end, stream, device, call, api, thread, size=NONE):
+        self._correlation += 1
+        self.gpu.append((category, name, start, end, stream, device, self._correlation, size))
+        if call:
+            self._host("cuda_runtime", api, *call, thread, self._correlation)
+        return self
+
+    def _host(self, category, name, start, end, thread, correlation=NONE):
+        self.host.append((category, name, start, end, thread, correlation))
+        return self
+
+    def kineto(self):
+        """Return what torch's profiler would have written."""
+        events = []
+        for category, name, start, end, stream, device, correlation, size in self.gpu:
+            args = {"device": device, "stream": stream, "correlation": correlation}
+            args |= {} if size == NONE else {"bytes": size}
+            events.append(_event(category, name, device, stream, start, end, args))
+        for category, name, start, end, (pid, tid), correlation in self.host:
+            args = {} if correlation == NONE else {"correlation": correlation}
+            events.append(_event(category, name, pid, tid, start, end, args))
+        for at, device, size, allocated, reserved in self.memory:
+            args = {"Device Type": 1, "Device Id": device, "Bytes": size, "Total Allocated": allocated}
+            args |= {"Total Reserved": reserved}
+            events.append({"ph": "i", "s": "t", "name": "[memory]", "pid": 1, "tid": 1, "ts": at / 1000, "args": args})
+        return {"schemaVersion": 1, "traceEvents": events, "traceName": "drawn"}
+
+    def write(self, path):
+        """Write it to a file and return its path."""
+        path.write_text(json.dumps(self.kineto()))
+        return path
+
+    def trace(self):
+        """Return the trace that a reader should make of it; its origin is 0."""
+        strings, threads = Strings(), {}
+        tables = {"gpu": self._gpu_table(strings)}
+        for table, category in (
+            ("api", "cuda_runtime"),
+            ("ops", "cpu_op"),
+            ("ranges", "user_annotation"),
+            ("python", "python_function"),
+            ("overhead", "overhead"),
+        ):
+            rows = [row for row in self.host if row[0] == category]
+            columns = _spans(rows, strings)
+            columns["thread"] = np.array([threads.setdefault(r[4], len(threads)) for r in rows], np.int32)
+            if table == "ops":
+                columns["shapes"] = strings.codes([""] * len(rows))
+            if table == "api":
+                columns["correlation_id"] = np.array([r[5] for r in rows], np.int64)
+            tables[table] = Table.of(table, columns)
+        tables["memory"] = self._memory_table()
+        return Trace(
+            path="drawn",
+            format="kineto",
+            bytes=0,
+            events=len(self.gpu) + len(self.host),
+            **tables,
+            threads=tuple(Thread(*thread) for thread in threads),
+            strings=strings,
+        )
+
+    def _memory_table(self):
+        rows = np.array(self.memory, np.int64).reshape(-1, 5)
+        names = ("start_ns", "device", "bytes", "allocated", "reserved")
+        return Table.of("memory", dict(zip(names, rows.T, strict=True)))
+
+    def _gpu_table(self, strings):
+        kinds = {"kernel": Kind.KERNEL, "gpu_memcpy": Kind.MEMCPY, "gpu_memset": Kind.MEMSET}
+        rows = self.gpu
+        copies = [r[1].split()[1] if r[0] == "gpu_memcpy" else "" for r in rows]
+        memories = [next((m for m in HOST_MEMORY if m in r[1].lower()), "") for r in rows]
+        return Table.of(
+            "gpu",
+            {
+                **_spans(rows, strings),
+                "kind": np.array([kinds[r[0]] for r in rows], np.int8),
+                "stream": np.array([r[4] for r in rows], np.int64),
+                "device": np.array([r[5] for r in rows], np.int32),
+                "correlation_id": np.array([r[6] for r in rows], np.int64),
+                "bytes": np.array([r[7] for r in rows], np.int64),
+                "copy_kind": np.array([_index(COPY_KINDS, c) for c in copies], np.int8),
+                "host_memory": np.array([_index(HOST_MEMORY, m) for m in memories], np.int8),
+            },
+        )
+
+
+def _index(names, name):
+    return names.index(name) if name in names else NONE
+
+
+def _spans(rows, strings):
+    start = np.array([round(r[2] * 1000) for r in rows], np.int64)
+    end = np.array([round(r[3] * 1000) for r in rows], np.int64)
+    return {"start_ns": start, "dur_ns": end - start, "name": strings.codes([r[1] for r in rows])}
+
+
+def _event(category, name, pid, tid, start, end, args):
+    event = {"ph": "X", "cat": category, "name": name, "pid": pid, "tid": tid}
+    event |= {"ts": round(start, 3), "dur": round(end - start, 3)}
+    return event | ({"args": args} if args else {})

@@ -1,0 +1,33 @@
+"""Damaged input raises nothing but the typed error.  `scripts/bench fuzz` runs the same for as long as you like."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "benches" / "fuzz.py"
+
+
+@pytest.fixture(scope="module")
+def fuzz():
+    spec = importlib.util.spec_from_file_location("fuzz", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_damaged_traces_raise_only_the_typed_error(fuzz, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    raised = fuzz.run(count=400, seed=20261124, paths=[])
+
+    assert not raised, capsys.readouterr().out
+    assert "'refused'" in capsys.readouterr().out
+
+
+def test_a_bug_would_be_found(fuzz, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fuzz, "examine", lambda trace: trace.no_such_table)
+
+    assert fuzz.run(count=20, seed=0, paths=[]) > 5
+    assert list(tmp_path.glob("fuzz-0-*.json"))
