@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -11,9 +10,18 @@ from typing import TYPE_CHECKING
 
 from tbperf import __version__
 from tbperf.analyses import Rows, Skipped, TraceReport, examine
-from tbperf.errors import UsageError
+from tbperf.analyses.ranks import (
+    CollectiveTimes,
+    Rank,
+    Ranks,
+    RankWait,
+    hold_against_each_other,
+    time_collectives,
+)
+from tbperf.errors import TraceFormatError, UsageError
 from tbperf.findings import Finding, diagnose
-from tbperf.findings.verdict import recommendation, verdict
+from tbperf.findings.trust import cautions
+from tbperf.findings.verdict import about_ranks, recommendation, verdict
 from tbperf.readers import Source, file_source, find_traces, read_trace
 from tbperf.readers.workers import MOST_WORKERS, run_side_by_side, usable_cores
 
@@ -26,6 +34,14 @@ SCHEMA = "tbperf-report/1"
 
 
 @dataclass(frozen=True)
+class Unread:
+    """A trace beside others that could not be read, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Report:
     """What was found in one or more traces.  Field names are those of the JSON."""
 
@@ -33,11 +49,17 @@ class Report:
     """Version that made the report."""
     verdict: tuple[str, ...]
     """What it comes to, in a sentence or two."""
+    cautions: tuple[str, ...]
+    """What makes the figures incomplete or less exact than usual; empty where nothing does."""
     traces: tuple[TraceReport, ...]
     """One a rank and recorded window."""
+    ranks: Rows[Rank]
+    """Ranks of a distributed job beside each other, the one that the others wait for most first."""
+    rank_waits: Rows[RankWait]
     findings: tuple[Finding, ...]
     skipped: tuple[Skipped, ...]
     """Analyses that could look at none of the traces, and why."""
+    unread: tuple[Unread, ...] = ()
     schema: str = field(default=SCHEMA)
 
     def table(self, name: str) -> pd.DataFrame:
@@ -71,32 +93,60 @@ def analyze(
 
     A path is a trace file, a run folder, an archive of traces, or any folder that holds some, such as TensorBoard's log
     folder.  Traces are read and let go one after the other; ``progress`` is told the name of each, and the bytes and
-    events read of it so far.  Raises TraceFormatError for what cannot be read, UsageError for a device that no trace
-    has.
+    events read of it so far.  One that cannot be read does not keep the others from being reported.  Raises
+    TraceFormatError where none can be read, UsageError for a device that no trace has.
     """
     given = [paths] if isinstance(paths, (str, PathLike)) else list(paths)
-    sources = itertools.chain.from_iterable(find_traces(Path(path)) for path in given)
     files: list[Source] = []
-    examined: list[tuple[tuple[int, ...], TraceReport | None]] = []
-    for source in sources:
-        if source.path is not None:
-            files.append(source)
-        else:  # a member of an archive: now or never
-            examined.append(_examine(source, device, jobs, functools.partial(progress, source.name)))
+    examined: list[_Examined] = []
+    unread: list[TraceFormatError] = []
+    for path in given:
+        try:
+            for source in find_traces(Path(path)):
+                if source.path is not None:
+                    files.append(source)
+                else:  # a member of an archive: now or never
+                    examined.append(_examine(source, device, jobs, functools.partial(progress, source.name)))
+        except TraceFormatError as error:  # noqa: PERF203 - an archive may be damaged behind members that were read
+            if not examined:
+                raise
+            unread.append(error)
     if _many_small(files) and jobs != 1:
         tasks = [(source.path, device) for source in files]
         workers = min(jobs or usable_cores(), MOST_WORKERS, len(files))
         for source, found in zip(files, run_side_by_side(_examine_file, tasks, workers), strict=True):
             examined.append(found)
-            progress(source.name, found[1].bytes if found[1] else 0, found[1].events if found[1] else 0)
+            progress(source.name, found.report.bytes if found.report else 0, found.report.events if found.report else 0)
     else:
         examined += [_examine(s, device, jobs, functools.partial(progress, s.name)) for s in files]
-    reports = [report for _, report in examined if report is not None]
-    devices = {number for numbers, _ in examined for number in numbers}
-    if device is not None and not reports:
+    unread += [found.error for found in examined if found.error is not None]
+    if unread and len(unread) >= len(examined):
+        raise unread[0]
+    devices = {number for found in examined for number in found.devices}
+    if device is not None and not any(found.report for found in examined):
         seen = f"it has {', '.join(map(str, sorted(devices)))}" if devices else "it has no GPU work"
         raise UsageError(f"--device {device}: no trace has work of this GPU", seen)
-    return report_on(reports)
+    ranks = hold_against_each_other([(found.report, found.collectives) for found in examined if found.report])
+    return report_on(
+        [found.report for found in examined if found.report],
+        ranks,
+        [_unread(error) for error in unread],
+    )
+
+
+@dataclass(frozen=True)
+class _Examined:
+    """What was found in one trace; no report where it lacks the device that is asked for, or could not be read."""
+
+    devices: tuple[int, ...] = ()
+    report: TraceReport | None = None
+    collectives: CollectiveTimes = field(default_factory=dict)
+    error: TraceFormatError | None = None
+
+
+def _unread(error: TraceFormatError) -> Unread:
+    path, _, reason = error.message.partition(": ")
+    return Unread(path, reason or error.message)
 
 
 _WORTH_PROCESSES_BYTES = 4 << 20
@@ -110,30 +160,39 @@ def _many_small(files: list[Source]) -> bool:
     return len(sizes) > 1 and max(sizes) < _LARGE_BYTES and sum(sizes) > _WORTH_PROCESSES_BYTES
 
 
-def _examine_file(path: Path, device: int | None) -> tuple[tuple[int, ...], TraceReport | None]:
+def _examine_file(path: Path, device: int | None) -> _Examined:
     return _examine(file_source(path), device, 1, lambda _bytes, _events: None)
 
 
-def _examine(
-    source: Source, device: int | None, jobs: int, progress: Callable[[int, int], None]
-) -> tuple[tuple[int, ...], TraceReport | None]:
-    """Return the devices of a trace, and the report on it unless it lacks the device that is asked for."""
-    trace = read_trace(source, jobs=jobs, progress=progress)
-    if device is None:
-        return trace.devices, examine(trace)
-    return trace.devices, examine(trace.on_device(device)) if device in trace.devices else None
+def _examine(source: Source, device: int | None, jobs: int, progress: Callable[[int, int], None]) -> _Examined:
+    try:
+        trace = read_trace(source, jobs=jobs, progress=progress)
+    except TraceFormatError as error:
+        return _Examined(error=error)
+    devices = trace.devices
+    if device is not None:
+        if device not in devices:
+            return _Examined(devices)
+        trace = trace.on_device(device)
+    return _Examined(devices, examine(trace), time_collectives(trace))
 
 
-def report_on(traces: Sequence[TraceReport]) -> Report:
+def report_on(traces: Sequence[TraceReport], ranks: Ranks | None = None, unread: Sequence[Unread] = ()) -> Report:
     """Join the reports on single traces: the recording's main phase first, then by rank."""
     order = sorted(traces, key=lambda t: (_phase_order(t.phase), -1 if t.rank is None else t.rank))
+    ranks = ranks or Ranks(Rows(), Rows())
     findings = diagnose(order)
+    common = tuple(s for s in order[0].skipped if all(s in t.skipped for t in order)) if order else ()
     return Report(
         tbperf=__version__,
-        verdict=(*verdict(order[0]), *recommendation(order[0], findings)) if order else (),
+        verdict=((*verdict(order[0]), *about_ranks(ranks.ranks), *recommendation(order[0], findings)) if order else ()),
+        cautions=(*cautions(order), *(f"{unread_.path} could not be read: {unread_.reason}" for unread_ in unread)),
         traces=tuple(order),
+        ranks=ranks.ranks,
+        rank_waits=ranks.waits,
         findings=findings,
-        skipped=tuple(s for s in order[0].skipped if all(s in t.skipped for t in order)) if order else (),
+        skipped=(*common, *ranks.skipped),
+        unread=tuple(unread),
     )
 
 

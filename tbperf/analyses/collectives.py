@@ -12,6 +12,8 @@ from tbperf.analyses.rows import Rows
 from tbperf.trace.names import COLLECTIVE
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from tbperf.trace import Trace
 
 _OPERATION = re.compile(
@@ -31,8 +33,8 @@ class Collectives:
     """Time in which no other kernel of the device ran."""
 
 
-def sum_collectives(trace: Trace) -> Rows[Collectives]:
-    """Sum collective kernels by device and operation."""
+def operation_of(trace: Trace) -> tuple[npt.NDArray[np.integer], list[str]]:
+    """Return for each device activity the number of its operation, -1 for what is no collective; and their names."""
     operations: dict[str, int] = {}
 
     def label(name: str) -> int:
@@ -41,12 +43,17 @@ def sum_collectives(trace: Trace) -> Rows[Collectives]:
         match = _OPERATION.search(name)
         return operations.setdefault(match[1] if match else name, len(operations))
 
-    operation = trace.strings.labelled(label)[trace.gpu["name"]]
+    return trace.strings.labelled(label)[trace.gpu["name"]], list(operations)
+
+
+def sum_collectives(trace: Trace) -> Rows[Collectives]:
+    """Sum collective kernels by device and operation."""
+    operation, names = operation_of(trace)
     found = []
     for device in trace.devices:
         here = (trace.gpu["device"] == device) & trace.kernels
         computing = trace.gpu_spans(here & (operation < 0))
-        for name, code in operations.items():
+        for code, name in enumerate(names):
             rows = here & (operation == code)
             if rows.any():
                 found.append(

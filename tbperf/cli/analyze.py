@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tbperf.errors import TbperfError, UsageError
+from tbperf.render.sections import ON_ONE_SCREEN, SECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,12 +39,27 @@ if TYPE_CHECKING:
     show_default=True,
     help="Rows in each table of the text.",
 )
+@click.option("--details", is_flag=True, help="All tables, for every trace.")
+@click.option(
+    "--only",
+    metavar="SECTION",
+    multiple=True,
+    type=click.Choice(SECTIONS),
+    help=f"Only this table; may be repeated: {', '.join(SECTIONS)}.",
+)
 @click.option("--device", type=click.IntRange(0), help="Only this GPU.")
 @click.option(
     "--jobs", type=click.IntRange(0), default=0, help="Processes that read a large trace; by default one a core."
 )
 def command(  # noqa: PLR0913, PLR0917 - one parameter an option
-    paths: tuple[Path, ...], format_: str, out: Path | None, top: int, device: int | None, jobs: int
+    paths: tuple[Path, ...],
+    format_: str,
+    out: Path | None,
+    top: int,
+    details: bool,  # noqa: FBT001
+    only: tuple[str, ...],
+    device: int | None,
+    jobs: int,
 ) -> None:
     """Report where the time of a recorded run went, and why the GPU idled.
 
@@ -61,7 +77,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         to_terminal = out is None and sys.stdout.isatty()
         width = shutil.get_terminal_size((100, 24)).columns if to_terminal else 100
         color = to_terminal and "NO_COLOR" not in os.environ
-        text = render_text(report, width=width, color=color, top=top)
+        sections = only or (SECTIONS if details else ON_ONE_SCREEN)
+        text = render_text(report, width=width, color=color, top=top, sections=sections)
     if out is None:
         click.echo(text, nl=False)
     else:

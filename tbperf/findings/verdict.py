@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from tbperf.analyses.accounting import DeviceTime
     from tbperf.analyses.examine import TraceReport
+    from tbperf.analyses.ranks import Rank
     from tbperf.findings.finding import Finding
 
 IDLE_SHARE = 0.10
@@ -64,6 +65,24 @@ def _sentence(what: str, ns: int, trace: TraceReport, window: int) -> str:
         else f"{format_ms(ns)} of {format_ms(window)}"
     )
     return f"{what} {format_share(ns / window)} of the time: {amount}."
+
+
+LATE_SHARE = 0.02
+"""Of the time of all ranks; waiting for one rank below this is no news."""
+
+
+def about_ranks(ranks: Sequence[Rank]) -> Iterator[str]:
+    """Name the rank that the others wait for, where they lose time by it."""
+    if not ranks or not ranks[0].awaited_ns:
+        return
+    late = ranks[0]
+    whole = sum(row.busy_ns + row.idle_ns for row in ranks)
+    collectives = sum(row.last_in or 0 for row in ranks)
+    if late.awaited_ns is not None and late.awaited_ns >= LATE_SHARE * whole:
+        yield (
+            f"Rank {late.rank} came last to {late.last_in} of {collectives} collectives;"
+            f" the other {len(ranks) - 1} waited {format_ms(late.awaited_ns / (len(ranks) - 1))} each for it."
+        )
 
 
 def recommendation(trace: TraceReport, findings: Sequence[Finding]) -> Iterator[str]:

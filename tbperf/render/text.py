@@ -12,12 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from tbperf.findings.words import CAUSES, format_bytes, format_ms, format_share
+from tbperf.render.sections import ON_ONE_SCREEN, SECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from tbperf.analyses import TraceReport
     from tbperf.analyses.accounting import DeviceTime
+    from tbperf.findings import Finding
+    from tbperf.findings.finding import Gain
     from tbperf.report import Report
 
 _OWNERS = (
@@ -34,16 +37,41 @@ _SMALL = 0.0005
 """Shares below this are left out of bars and tables, unless they are all there is."""
 
 
-def render_text(report: Report, *, width: int = 100, color: bool = False, top: int = 5) -> str:
-    """Lay the report out for a terminal of a width, with so many rows in each table."""
-    page = _Page(width, color=color, top=top)
+def render_text(
+    report: Report, *, width: int = 100, color: bool = False, top: int = 5, sections: Collection[str] = ON_ONE_SCREEN
+) -> str:
+    """Lay the report out for a terminal of a width, with so many rows in each table.
+
+    ON_ONE_SCREEN shows the first trace; any other choice of SECTIONS every trace.
+    """
+    brief = sections is ON_ONE_SCREEN
+    page = _Page(width, color=color, top=top, brief=brief)
     for sentence in report.verdict:
         page.line(Text(printable(sentence), "bold"))
+    for caution in report.cautions[: _CAUTIONS if brief else None]:
+        page.line(Text("! ", "yellow"), Text(printable(caution)))
+    if brief and len(report.cautions) > _CAUTIONS:
+        page.line(Text("! ", "yellow"), f"and {len(report.cautions) - _CAUTIONS} more (--details)")
     page.line()
-    if len(report.traces) > 1:
+    if len(report.traces) > 1 and "ranks" in sections:
         page.overview(report.traces)
-    page.trace(report.traces[0])
+        page.ranks(report)
+    for trace in report.traces[: 1 if brief else None]:
+        if not brief and len(report.traces) > 1:
+            page.line(Text(f"── {_label(trace)}", "bold"))
+            page.line()
+        page.trace(trace, [name for name in SECTIONS if name in sections and name not in _OF_ALL_TRACES])
+        if "findings" in sections:
+            page.findings(trace, [f for f in report.findings if (f.rank, f.phase) == (trace.rank, trace.phase)])
+        if "seen" in sections:
+            page.seen(trace)
+    if brief:
+        page.line(Text("More: --details, --only idle, --format json", "dim"))
     return page.text()
+
+
+_OF_ALL_TRACES = ("ranks", "findings", "seen")
+_CAUTIONS = 3
 
 
 def printable(text: str) -> str:
@@ -71,7 +99,8 @@ def kernel_name(name: str, length: int) -> str:
 class _Page:
     """Collects the lines of the report."""
 
-    def __init__(self, width: int, *, color: bool, top: int) -> None:
+    def __init__(self, width: int, *, color: bool, top: int, brief: bool) -> None:
+        self._brief = brief
         self._width = max(40, width)
         self._top = top
         self._buffer = io.StringIO()
@@ -102,14 +131,12 @@ class _Page:
             return
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, expand=False, header_style="dim")
         table.add_column(Text(title, "bold not dim"), no_wrap=True, overflow="ellipsis", min_width=24, ratio=None)
-        for heading in headings:
-            text = heading == ""
-            table.add_column(
-                heading,
-                justify="left" if text else "right",
-                no_wrap=True,
-                overflow="ellipsis" if text else "fold",
-            )
+        for at, heading in enumerate(headings, start=1):
+            if heading:  # a figure is never cut: where room is short, words are
+                needed = max(len(heading), *(len(row[at]) for row in rows))
+                table.add_column(heading, justify="right", no_wrap=True, min_width=needed)
+            else:
+                table.add_column("", no_wrap=True, overflow="ellipsis")
         for row in rows:
             cells = [Text(" " * _INDENT + row[0]), *(Text(cell) for cell in row[1:])]
             table.add_row(*cells)
@@ -146,22 +173,33 @@ class _Page:
         title = f"{len(traces)} traces"
         self.table(title, ("steps", "step", "GPU busy", "idle", "size"), rows)
 
-    def trace(self, trace: TraceReport) -> None:
-        """Everything about one trace."""
+    def ranks(self, report: Report) -> None:
+        """Ranks beside each other, and who waits for whom."""
+        rows = [
+            (
+                f"rank {row.rank}",
+                _per_step(row.step_ns),
+                _ms(row.dataload_ns),
+                _ms(row.exposed_comm_ns),
+                _per_step(row.waits_ns),
+                _per_step(row.awaited_ns),
+                str(row.last_in) if row.last_in is not None else "–",
+            )
+            for row in report.ranks[: self._top]
+        ]
+        headings = ("step ms", "data wait", "exposed comm", "waits", "awaited", "came last")
+        self.table(f"{len(report.ranks)} ranks", headings, rows)
+
+    def trace(self, trace: TraceReport, sections: Sequence[str]) -> None:
+        """Show the chosen sections of one trace."""
+        for section in sections:
+            getattr(self, "_" + section.replace("-", "_"))(trace)
+
+    def _time(self, trace: TraceReport) -> None:
         for device in trace.devices[:2]:
             self._device(trace, device)
         if not trace.devices:
             self._host(trace)
-        self._causes(trace)
-        self._stages(trace)
-        if trace.devices:
-            self._kernels(trace)
-            self._gaps(trace)
-            self._copies(trace)
-        else:
-            self._operators(trace)
-            self._threads(trace)
-        self._seen(trace)
 
     def _device(self, trace: TraceReport, device: DeviceTime) -> None:
         window = max(1, device.window_ns)
@@ -210,7 +248,7 @@ class _Page:
             self.bar(parts)
         self.line()
 
-    def _causes(self, trace: TraceReport) -> None:
+    def _idle(self, trace: TraceReport) -> None:
         windows = {device.device: max(1, device.window_ns) for device in trace.devices}
         rows = [
             (
@@ -280,6 +318,112 @@ class _Page:
         ]
         self.table("Longest gaps", ("ms", "step", "stage", ""), rows)
 
+    def _what_if(self, trace: TraceReport) -> None:
+        rows = [
+            (printable(row.change) + _on(trace, row.device), _ms(row.low_ns), _ms(row.high_ns))
+            for row in trace.what_if[: self._top]
+        ]
+        self.table("What removing a cause would save", ("at least ms", "at most"), rows)
+
+    def _steps(self, trace: TraceReport) -> None:
+        if not trace.steps:
+            return
+        known = [step for step in trace.steps if step.idle_ns is not None]
+        slowest = sorted(trace.steps, key=lambda step: -step.dur_ns)[: self._top]
+        mean = sum(step.dur_ns for step in trace.steps) / len(trace.steps)
+        rows = [("mean", _ms(mean), _ms(sum(s.idle_ns or 0 for s in known) / len(known)) if known else "–")]
+        rows += [(f"step {s.step}", _ms(s.dur_ns), _ms(s.idle_ns) if s.idle_ns is not None else "–") for s in slowest]
+        self.table("Slowest steps", ("ms", "GPU idle"), rows)
+
+    def _families(self, trace: TraceReport) -> None:
+        rows = [
+            (
+                printable(row.family) + _on(trace, row.device),
+                _ms(row.total_ns),
+                _percent(row.share),
+                f"{row.calls:,}",
+                f"{row.tiny_calls:,}",
+                _percent(row.tensor_core_ns / row.total_ns) if row.total_ns else "–",
+            )
+            for row in trace.families[: self._top + 3]
+        ]
+        self.table("Kernels by family", ("ms", "%", "calls", "< 10 µs", "tensor cores %"), rows)
+
+    def _collectives(self, trace: TraceReport) -> None:
+        rows = [
+            (
+                printable(row.operation) + _on(trace, row.device),
+                _ms(row.total_ns),
+                _ms(row.exposed_ns),
+                f"{row.calls:,}",
+            )
+            for row in trace.collectives[: self._top]
+        ]
+        self.table("Collectives", ("ms", "exposed", "calls"), rows)
+
+    def _launches(self, trace: TraceReport) -> None:
+        found = trace.launches
+        if found is None:
+            return
+        rows = [
+            (name, *(f"{ns / 1000:,.1f}" for ns in (times.p50, times.p90, times.p99, times.max)))
+            for name, times in (("launched → starts", found.latency_ns), ("queued", found.queue_ns))
+            if times is not None
+        ]
+        self.table(f"{found.calls:,} launches, µs", ("p50", "p90", "p99", "max"), rows)
+        depth = f"{found.mean_queue_depth:.1f}" if found.mean_queue_depth is not None else "–"
+        self.line(
+            f"  {found.graph_calls:,} of graphs; {depth} kernels queued on average; {found.starved_kernels:,} kernels"
+            f" found the GPU idle, after {format_ms(found.starved_ns)} in all; {found.unmatched_kernels:,} kernels"
+            f" without their launch, {found.unmatched_launches:,} launches without their kernel."
+        )
+        self.line()
+
+    def _syncs(self, trace: TraceReport) -> None:
+        for title, calls in (
+            ("Calls that wait for the GPU", trace.syncs),
+            ("Allocation calls", trace.allocations),
+            ("Loading of modules", trace.module_loads),
+        ):
+            rows = [
+                (
+                    _clip(printable(row.api), 40),
+                    _ms(row.host_ns),
+                    f"{row.calls:,}",
+                    _clip(" · ".join(printable(part) for part in (row.stage, row.op) if part), 48),
+                )
+                for row in calls[: self._top]
+            ]
+            self.table(title, ("host ms", "calls", ""), rows)
+
+    def _modules(self, trace: TraceReport) -> None:
+        rows = [
+            (
+                _clip(printable(row.path), 56),
+                _ms(row.self_ns),
+                f"{row.calls:,}",
+                _ms(row.gpu_ns) if row.gpu_ns is not None else "–",
+                _ms(row.backward_gpu_ns) if row.backward_gpu_ns is not None else "–",
+            )
+            for row in trace.modules[: self._top + 3]
+        ]
+        self.table("Modules", ("own ms", "calls", "GPU work", "its backward"), rows)
+
+    def _memory(self, trace: TraceReport) -> None:
+        rows = [
+            (
+                f"GPU {row.device}" if row.device >= 0 else "CPU",
+                *(
+                    format_bytes(size) if size is not None else "–"
+                    for size in (row.peak_allocated_bytes, row.peak_reserved_bytes, row.capacity_bytes)
+                ),
+                f"{row.allocations:,}",
+                format_bytes(row.allocated_bytes),
+            )
+            for row in trace.memory[: self._top]
+        ]
+        self.table("Memory", ("peak", "reserved", "of", "allocations", "in all"), rows)
+
     def _copies(self, trace: TraceReport) -> None:
         rows = [
             (
@@ -295,6 +439,8 @@ class _Page:
         self.table("Copies", ("ms", "exposed", "calls", "size", "speed"), rows)
 
     def _operators(self, trace: TraceReport) -> None:
+        if trace.devices and self._brief:
+            return
         steps = max(1, len(trace.steps))
         rows = [
             (
@@ -319,7 +465,7 @@ class _Page:
         ]
         self.table("Threads in operators", ("ms", "%"), rows)
 
-    def _seen(self, trace: TraceReport) -> None:
+    def seen(self, trace: TraceReport) -> None:
         seen = [f"{trace.events:,} events"]
         if trace.linked_share is not None:
             seen.append(f"{_floor(trace.linked_share)} % of GPU work linked to its launch")
@@ -335,12 +481,52 @@ class _Page:
         for note in trace.notes:
             self.line(Text("Note: ", "bold"), printable(note) + ".")
 
+    def findings(self, trace: TraceReport, findings: Sequence[Finding]) -> None:
+        """Findings, dearest first, with what they cost and what following them could save."""
+        rows = [
+            (
+                f"{_MARKS[found.severity]} {found.code}  {_clip(printable(found.title), 44)}",
+                _ms(found.cost_ns) if found.cost_ns else "–",
+                _percent(found.cost_share) if found.cost_ns else "–",
+                _range(found.gain) if found.gain else "–",
+                _change(found),
+            )
+            for found in findings[: self._top + 1]
+        ]
+        if not rows and (trace.devices or trace.steps):
+            self.line(Text("Findings: ", "bold"), "nothing above the noise.")
+            self.line()
+        self.table("Findings", ("cost ms", "%", "could save", ""), rows)
+        if hidden := findings[self._top + 1 :]:
+            self.line(Text(f"  and {len(hidden)} more: {', '.join(dict.fromkeys(f.code for f in hidden))}", "dim"))
+            self.line()
+
+
+_MARKS = {"high": "●", "medium": "◐", "low": "○", "info": "·"}
+
+
+def _range(gain: Gain) -> str:
+    return f"{_ms(gain.low_ns)} – {_ms(gain.high_ns)}" if gain.low_ns else f"≤ {_ms(gain.high_ns)}"
+
+
+def _change(found: Finding) -> str:
+    """Show the first argument to change, where there is one, else the action."""
+    for advice in found.advice:
+        if advice["argument"] is not None and advice["to"] is not None:
+            before = "" if advice["from"] is None else f" {advice['from']}"
+            return f"{advice['argument']}{before} → {advice['to']}"
+    return _clip(found.advice[0]["action"], 40) if found.advice else ""
+
+
+def _per_step(ns: int | None) -> str:
+    return _ms(ns) if ns is not None else "–"
+
 
 def _unseen(trace: TraceReport) -> Iterator[str]:
     if trace.truncated:
         yield "the end of the file (it is cut short; the figures hold for what is there)"
     for reason, count in trace.dropped.items():
-        yield f"{count:,} events dropped ({reason.replace('_', ' ')})"
+        yield f"{count:,} event{'s' if count > 1 else ''} dropped ({reason.replace('_', ' ')})"
     yield from dict.fromkeys(printable(skipped.reason) for skipped in trace.skipped)
 
 

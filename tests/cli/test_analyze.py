@@ -1,6 +1,7 @@
 """``tbperf analyze`` as a user meets it: a real process, its output, its exit code."""
 
 import contextlib
+import copy
 import gzip
 import json
 import os
@@ -42,7 +43,7 @@ def test_the_text_starts_with_the_verdict_and_ends_with_what_was_seen(tmp_path):
     assert "Seen: 12 events, 100.0 % of GPU work linked to its launch" in done.stdout
     (unseen,) = [at for at, line in enumerate(lines) if line.startswith("Not seen: ")]
     assert lines[unseen].startswith("Not seen: the trace has no framework operators;")
-    assert lines[-1].endswith("(record with --memory).")
+    assert lines[-2].endswith("(record with --memory).")
     assert not done.stderr
 
 
@@ -75,6 +76,39 @@ def test_a_folder_stands_for_the_traces_in_it(tmp_path):
     report = json.loads(tbperf("analyze", tmp_path, "--format", "json").stdout)
 
     assert [trace["rank"] for trace in report["traces"]] == [0, 1]
+
+
+def test_one_broken_file_does_not_hide_the_others(tmp_path):
+    LOADER_BOUND.write(tmp_path / "host_1_rank0.17.pt.trace.json")
+    (tmp_path / "host_1_rank1.17.pt.trace.json").write_bytes(b"\x89PNG")
+
+    done = tbperf("analyze", tmp_path)
+
+    assert done.returncode == 0
+    assert "rank1.17.pt.trace.json could not be read: not a trace" in " ".join(done.stdout.split())
+
+
+def test_what_makes_figures_doubtful_stands_under_the_verdict(tmp_path):
+    path = copy.deepcopy(LOADER_BOUND).kernel(1991, 1999).kernel(2000, 2001).write(tmp_path / "t.json")
+    path.write_text(path.read_text()[:-40])
+
+    lines = tbperf("analyze", path).stdout.splitlines()
+
+    assert any(line.startswith("! the file is cut short") for line in lines[3:8])
+    assert any(line.startswith("! only 40 % of the GPU work is linked") for line in lines[3:8])
+
+
+def test_sections_are_shown_on_request(tmp_path):
+    path = LOADER_BOUND.write(tmp_path / "t.json")
+
+    brief, whole, idle = (tbperf("analyze", path, *more).stdout for more in ([], ["--details"], ["--only", "idle"]))
+
+    assert "\nCopies " not in brief
+    assert "\nCopies " in whole
+    assert "What removing a cause would save" in whole
+    assert "Why it idles" in idle
+    assert "Stages" not in idle
+    assert tbperf("analyze", path, "--only", "nothing").returncode == 2
 
 
 def test_a_report_is_written_to_a_file(tmp_path):
@@ -116,7 +150,8 @@ def test_launches_without_gpu_work_are_a_failed_recording_and_not_an_idle_gpu(tm
     text = " ".join(tbperf("analyze", path).stdout.split())
 
     assert text.startswith("The recording failed: kernel launches: 1, but no GPU activity")
-    assert "idle" not in text
+    assert "is idle" not in text
+    assert "above the noise" not in text
 
 
 def test_names_from_the_trace_reach_the_terminal_harmlessly(tmp_path):

@@ -138,3 +138,12 @@ def test_ranks_of_a_folder_are_told_apart(tmp_path):
     report = tbperf.analyze(tmp_path)
 
     assert [trace.rank for trace in report.traces] == list(range(8))
+
+
+def test_an_archive_of_ranks_gives_one_trace_a_rank():
+    report = tbperf.analyze(CORPUS / "kineto" / "dlrm-8-ranks-v100.tar.gz")
+
+    assert [trace.rank for trace in report.traces] == list(range(8))
+    assert {trace.world_size for trace in report.traces} == {8}
+    assert sum(row.last_in for row in report.ranks) == 8
+    assert report.ranks[0].rank == 7, "its collectives are the shortest: it comes last"

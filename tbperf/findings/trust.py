@@ -1,0 +1,58 @@
+"""What makes the figures of a report incomplete or less exact than usual: it stands above everything else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbperf.findings.words import format_share
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tbperf.analyses.examine import TraceReport
+
+LINKED_SHARE = 0.95
+"""Below this share of device work with its launch in the trace, causes and stages are known for a part only."""
+DROPPED_SHARE = 0.001
+"""Of the events; fewer are told with what was seen, not as a caution."""
+COARSE_NS = 1000
+"""Steps of the timestamps above this blur short kernels and gaps."""
+
+
+def cautions(traces: Sequence[TraceReport]) -> Iterator[str]:
+    """Say what a reader must know before trusting the figures, the gravest first."""
+    for trace in traces:
+        of = f"{_name(trace)}: " if len(traces) > 1 else ""
+        if trace.truncated:
+            yield f"{of}the file is cut short; the figures hold for what is there"
+        dropped = sum(trace.dropped.values())
+        if dropped >= DROPPED_SHARE * max(1, trace.events):
+            reasons = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in trace.dropped.items())
+            yield f"{of}{dropped:,} of {trace.events + dropped:,} events could not be used: {reasons}"
+        if trace.linked_share is not None and trace.linked_share < LINKED_SHARE:
+            yield (
+                f"{of}only {format_share(trace.linked_share)} of the GPU work is linked to its launch:"
+                " causes of idle time and stages are known for that part"
+            )
+        if trace.resolution_ns > COARSE_NS:
+            yield f"{of}times come in steps of {trace.resolution_ns / 1000:g} µs"
+        if idle_steps := sum(step.busy_ns == 0 for step in trace.steps):
+            yield f"{of}{idle_steps} of {len(trace.steps)} steps hold no GPU work"
+    yield from _missing_ranks(traces)
+
+
+def _missing_ranks(traces: Sequence[TraceReport]) -> Iterator[str]:
+    expected = max((trace.world_size or 0 for trace in traces), default=0)
+    found = {trace.rank for trace in traces if trace.rank is not None}
+    if expected > 1 and found and len(found) < expected:
+        missing = [rank for rank in range(expected) if rank not in found]
+        shown = ", ".join(map(str, missing[:_SHOWN])) + (", …" if len(missing) > _SHOWN else "")
+        yield f"{len(found)} of {expected} ranks are here; missing: {shown}"
+
+
+_SHOWN = 8
+
+
+def _name(trace: TraceReport) -> str:
+    phase = f"{trace.phase} " if trace.phase else ""
+    return f"{phase}rank {trace.rank}" if trace.rank is not None else trace.path.rpartition("/")[2]
