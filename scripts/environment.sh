@@ -2,6 +2,7 @@
 #   environment NAME EXTRAS    leaves $python, with tbperf[EXTRAS] installed from this checkout
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+everything=test,record,tensorboard,torch-tb,arrow
 
 find_python() {
     local candidate
@@ -28,4 +29,13 @@ environment() {
         "$python" -m pip install --quiet --disable-pip-version-check --editable "$root[$extras]"
         echo "$stamp" >"$folder/stamp"
     fi
+}
+
+# Install Debian's Chromium for the tests that look at pages; without it they are skipped and say so.
+browser() {
+    if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then return; fi
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then return; fi
+    echo "tbperf: installing chromium for the tests of pages" >&2
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        chromium chromium-driver; } >/dev/null 2>&1 || echo "tbperf: no chromium: tests of pages are skipped" >&2
 }

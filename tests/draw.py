@@ -16,6 +16,7 @@ class Timeline:
         self.gpu = []
         self.host = []
         self.memory = []
+        self.samples = []
         self._correlation = 100
 
     def kernel(self, start, end, *, name="k", stream=7, device=0, call=None, thread=MAIN):
@@ -56,6 +57,15 @@ class Timeline:
         """An allocation of the caching allocator; negative sizes are releases."""
         self.memory.append((round(at * 1000), device, size, allocated, reserved))
         return self
+
+    def sample(self, at, series, value, *, device=NONE):
+        """A measurement of the hardware."""
+        self.samples.append((round(at * 1000), series, device, value))
+        return self
+
+    def loaded(self, what, start, end, *, worker=0):
+        """What a loader worker did: ``fetch``, ``load_image``, a transform, ``collate``."""
+        return self.range(f"loader/{what}", start, end, thread=(1000 + worker, 1000 + worker))
 
     def _work(self, category, name, start, end, stream, device, call, api, thread, size=NONE):
         self._correlation += 1
@@ -109,13 +119,16 @@ class Timeline:
                 columns["correlation_id"] = np.array([r[5] for r in rows], np.int64)
             tables[table] = Table.of(table, columns)
         tables["memory"] = self._memory_table()
+        tables["samples"] = self._samples_table(strings)
         return Trace(
             path="drawn",
             format="kineto",
             bytes=0,
             events=len(self.gpu) + len(self.host),
             **tables,
-            threads=tuple(Thread(*thread) for thread in threads),
+            threads=tuple(
+                Thread(*thread, f"loader worker {thread[0] - 1000}" if thread[0] >= 1000 else "") for thread in threads
+            ),
             strings=strings,
         )
 
@@ -123,6 +136,17 @@ class Timeline:
         rows = np.array(self.memory, np.int64).reshape(-1, 5)
         names = ("start_ns", "device", "bytes", "allocated", "reserved")
         return Table.of("memory", dict(zip(names, rows.T, strict=True)))
+
+    def _samples_table(self, strings):
+        return Table.of(
+            "samples",
+            {
+                "start_ns": np.array([at for at, *_ in self.samples], np.int64),
+                "series": strings.codes([series for _, series, *_ in self.samples]),
+                "device": np.array([device for _, _, device, _ in self.samples], np.int32),
+                "value": np.array([value for *_, value in self.samples], np.float64),
+            },
+        )
 
     def _gpu_table(self, strings):
         kinds = {"kernel": Kind.KERNEL, "gpu_memcpy": Kind.MEMCPY, "gpu_memset": Kind.MEMSET}

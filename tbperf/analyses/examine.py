@@ -14,7 +14,15 @@ from tbperf.analyses.kernels import Hotspot, KernelFamily, find_hotspots, sum_fa
 from tbperf.analyses.launches import Calls, Launches, count_launches, find_allocations, find_module_loads, find_syncs
 from tbperf.analyses.memory import MemoryUse, measure_memory
 from tbperf.analyses.modules import Module, has_modules, sum_modules
-from tbperf.analyses.operators import HostThread, Operator, measure_threads, sum_operators
+from tbperf.analyses.operators import (
+    HostThread,
+    Operator,
+    OperatorShapes,
+    has_shapes,
+    measure_threads,
+    sum_operator_shapes,
+    sum_operators,
+)
 from tbperf.analyses.replay import WhatIf, explore
 from tbperf.analyses.rows import Rows, Skipped
 from tbperf.analyses.steps import Stage, Step, host_window, list_stages, list_steps
@@ -48,6 +56,7 @@ ANALYSES = (
     Analysis("steps", ("steps",), list_steps),
     Analysis("stages", ("host",), list_stages),
     Analysis("operators", ("ops",), sum_operators),
+    Analysis("operator_shapes", ("ops", "shapes"), sum_operator_shapes),
     Analysis("threads", ("ops", "host"), measure_threads),
     Analysis("modules", ("modules",), sum_modules),
     Analysis("memory", ("memory",), measure_memory),
@@ -95,6 +104,7 @@ class TraceReport:
     steps: Rows[Step]
     stages: Rows[Stage]
     operators: Rows[Operator]
+    operator_shapes: Rows[OperatorShapes]
     threads: Rows[HostThread]
     modules: Rows[Module]
     memory: Rows[MemoryUse]
@@ -150,21 +160,18 @@ def _answer(analysis: Analysis, trace: Trace) -> Any:
 
 def _why_missing(need: str, trace: Trace) -> str | None:
     """Say why the trace does not have something; None where it does."""
-    if need == "steps":
-        return None if len(trace.steps) else "the trace marks no steps (ProfilerStep#n)"
-    if need == "modules":
-        return None if has_modules(trace) else "the trace has no Python calls of modules (record with --stacks)"
-    if need == "host":
-        return None if len(host_window(trace)) else "the trace has no host events that take time"
-    if trace.has(need):
-        return None
-    if need == "gpu":
-        return _why_no_gpu_work(trace)
-    return {
-        "api": "the trace has no runtime calls",
-        "ops": "the trace has no framework operators",
-        "memory": "the trace has no allocations (record with --memory)",
-    }[need]
+    needs: dict[str, tuple[Callable[[], object], str]] = {
+        "steps": (lambda: len(trace.steps), "the trace marks no steps (ProfilerStep#n)"),
+        "modules": (lambda: has_modules(trace), "the trace has no Python calls of modules (record with --stacks)"),
+        "shapes": (lambda: has_shapes(trace), "the trace has no shapes of operators (record with --shapes)"),
+        "host": (lambda: len(host_window(trace)), "the trace has no host events that take time"),
+        "api": (lambda: trace.has("api"), "the trace has no runtime calls"),
+        "ops": (lambda: trace.has("ops"), "the trace has no framework operators"),
+        "memory": (lambda: trace.has("memory"), "the trace has no allocations (record with --memory)"),
+        "gpu": (lambda: trace.has("gpu"), ""),
+    }
+    there, reason = needs[need]
+    return None if there() else reason or _why_no_gpu_work(trace)
 
 
 def _why_no_gpu_work(trace: Trace) -> str:

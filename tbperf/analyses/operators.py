@@ -15,6 +15,7 @@ from tbperf.analyses.steps import host_window
 from tbperf.intervals import NOTHING, Spans, sum_by
 
 if TYPE_CHECKING:
+    from tbperf.intervals import Ns
     from tbperf.trace import Trace
 
 
@@ -48,44 +49,98 @@ class HostThread:
     """Of that time."""
 
 
+@dataclass(frozen=True)
+class OperatorShapes:
+    """The calls of one operator with inputs of the same shapes and types."""
+
+    name: str
+    shapes: str
+    """Shapes, then types of the inputs, as the recorder wrote them."""
+    calls: int
+    self_ns: int
+    share: float
+    """Of the self time of all operators."""
+    gpu_ns: int | None
+    """Durations of device work launched while it was the innermost operator."""
+
+
 def sum_operators(trace: Trace) -> Rows[Operator]:
     """Sum operators by name."""
-    ops, texts = trace.ops, len(trace.strings.texts)
-    stages = len(trace.stage_names) + 1
-    self_ns = np.zeros(texts, np.int64)
-    by_stage: Counter[int] = Counter()
-    gpu_ns = np.zeros(texts, np.int64)
-    for thread in np.unique(ops["thread"]).tolist():
-        tiling = trace.innermost(ops, thread)
-        name = ops["name"][tiling.label].astype(np.int64)
-        dur = tiling.end - tiling.start
-        self_ns += sum_by(name, dur, texts)
-        key, at = np.unique(name * stages + trace.stage_tiling.at(tiling.start) + 1, return_inverse=True)
-        by_stage.update(dict(zip(key.tolist(), sum_by(at, dur, len(key)).tolist(), strict=True)))
-        called = np.flatnonzero(trace.launched_by >= 0)
-        called = called[trace.api["thread"][trace.launched_by[called]] == thread]
-        inside = tiling.at(trace.gpu_launch_ns[called])
-        gpu_ns += sum_by(
-            ops["name"][inside[inside != NOTHING]].astype(np.int64),
-            trace.gpu["dur_ns"][called[inside != NOTHING]],
-            texts,
-        )
-    calls = np.bincount(ops["name"], minlength=texts)
-    total = sum_by(ops["name"], ops["dur_ns"], texts)
-    whole = max(1, int(self_ns.sum()))
+    sums = _Sums(trace, trace.ops["name"].astype(np.int64), len(trace.strings.texts))
     found = [
         Operator(
             name=trace.strings[code],
-            calls=int(calls[code]),
-            self_ns=int(self_ns[code]),
-            total_ns=int(total[code]),
-            share=int(self_ns[code]) / whole,
-            gpu_ns=int(gpu_ns[code]) if trace.devices else None,
-            stage=stage_times(trace, [by_stage[code * stages + label] for label in range(stages)]),
+            calls=int(sums.calls[code]),
+            self_ns=int(sums.self_ns[code]),
+            total_ns=int(sums.total_ns[code]),
+            share=int(sums.self_ns[code]) / sums.whole_ns,
+            gpu_ns=int(sums.gpu_ns[code]) if trace.devices else None,
+            stage=stage_times(trace, sums.of_stages(code)),
         )
-        for code in np.flatnonzero(calls).tolist()
+        for code in np.flatnonzero(sums.calls).tolist()
     ]
     return Rows(sorted(found, key=lambda row: -row.self_ns))
+
+
+def has_shapes(trace: Trace) -> bool:
+    """Tell whether the shapes of operators were recorded."""
+    used = np.unique(trace.ops["shapes"]).tolist()
+    return any(trace.strings[code] for code in used)
+
+
+def sum_operator_shapes(trace: Trace) -> Rows[OperatorShapes]:
+    """Sum operators by name and inputs."""
+    texts = len(trace.strings.texts)
+    key, group = np.unique(trace.ops["name"].astype(np.int64) * texts + trace.ops["shapes"], return_inverse=True)
+    sums = _Sums(trace, group, len(key))
+    found = [
+        OperatorShapes(
+            name=trace.strings[name],
+            shapes=trace.strings[shapes],
+            calls=int(sums.calls[at]),
+            self_ns=int(sums.self_ns[at]),
+            share=int(sums.self_ns[at]) / sums.whole_ns,
+            gpu_ns=int(sums.gpu_ns[at]) if trace.devices else None,
+        )
+        for at, (name, shapes) in enumerate(zip((key // texts).tolist(), (key % texts).tolist(), strict=True))
+    ]
+    return Rows(sorted(found, key=lambda row: -row.self_ns))
+
+
+class _Sums:
+    """Times of the operators of a trace by group: an array with an entry a group for each sort of time."""
+
+    def __init__(self, trace: Trace, group: Ns, groups: int) -> None:
+        """Sum by ``group``: a number below ``groups`` for each row of the operators."""
+        ops = trace.ops
+        self._stages = len(trace.stage_names) + 1
+        self._by_stage: Counter[int] = Counter()
+        self.calls = np.bincount(group, minlength=groups)
+        self.total_ns = sum_by(group, ops["dur_ns"], groups)
+        self.self_ns = np.zeros(groups, np.int64)
+        self.gpu_ns = np.zeros(groups, np.int64)
+        for thread in np.unique(ops["thread"]).tolist():
+            tiling = trace.innermost(ops, thread)
+            inner = group[tiling.label]
+            dur = tiling.end - tiling.start
+            self.self_ns += sum_by(inner, dur, groups)
+            stage = trace.stage_tiling.at(tiling.start) + 1
+            key, at = np.unique(inner * self._stages + stage, return_inverse=True)
+            self._by_stage.update(dict(zip(key.tolist(), sum_by(at, dur, len(key)).tolist(), strict=True)))
+            called = np.flatnonzero(trace.launched_by >= 0)
+            called = called[trace.api["thread"][trace.launched_by[called]] == thread]
+            inside = tiling.at(trace.gpu_launch_ns[called])
+            found = inside != NOTHING
+            self.gpu_ns += sum_by(group[inside[found]], trace.gpu["dur_ns"][called[found]], groups)
+
+    @property
+    def whole_ns(self) -> int:
+        """Self time of all operators; at least 1, to divide by."""
+        return max(1, int(self.self_ns.sum()))
+
+    def of_stages(self, group: int) -> list[int]:
+        """Return the self time of a group by stage; time outside of all first."""
+        return [self._by_stage[group * self._stages + stage] for stage in range(self._stages)]
 
 
 def measure_threads(trace: Trace) -> Rows[HostThread]:

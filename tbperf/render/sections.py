@@ -15,6 +15,7 @@ SECTIONS = (
     "launches",
     "syncs",
     "operators",
+    "shapes",
     "threads",
     "modules",
     "memory",

@@ -33,6 +33,8 @@ _OWNERS = (
 _STAGE_STYLES = ("blue", "green", "magenta", "cyan", "yellow", "red", "bright_blue", "bright_green")
 _STAGE_MARKS = "█▓▒░"
 _INDENT = 2
+_NAME, _WORDS = 24, 24
+"""What is left to the first column, and to a last one of words, where room is short."""
 _SMALL = 0.0005
 """Shares below this are left out of bars and tables, unless they are all there is."""
 
@@ -129,14 +131,19 @@ class _Page:
         """Write a table: a wide first column, figures to the right of it; a last heading of «» takes text."""
         if not rows:
             return
+        widths = [max(len(heading), *(len(row[at]) for row in rows)) for at, heading in enumerate(headings, start=1)]
+        figures = sum(width + 1 for width, heading in zip(widths, headings, strict=True) if heading)
+        first = _INDENT + max(len(title) - _INDENT, *(len(row[0]) for row in rows))
+        words = _WORDS if "" in headings else 0
+        first = max(_NAME, min(first, self._width - figures - words - 1))
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, expand=False, header_style="dim")
-        table.add_column(Text(title, "bold not dim"), no_wrap=True, overflow="ellipsis", min_width=24, ratio=None)
-        for at, heading in enumerate(headings, start=1):
+        table.add_column(Text(title, "bold not dim"), no_wrap=True, overflow="ellipsis", width=first)
+        for heading, width in zip(headings, widths, strict=True):
             if heading:  # a figure is never cut: where room is short, words are
-                needed = max(len(heading), *(len(row[at]) for row in rows))
-                table.add_column(heading, justify="right", no_wrap=True, min_width=needed)
+                table.add_column(heading, justify="right", no_wrap=True, width=width)
             else:
-                table.add_column("", no_wrap=True, overflow="ellipsis")
+                rest = max(1, self._width - first - figures - 1)
+                table.add_column("", no_wrap=True, overflow="ellipsis", width=min(width, rest))
         for row in rows:
             cells = [Text(" " * _INDENT + row[0]), *(Text(cell) for cell in row[1:])]
             table.add_row(*cells)
@@ -453,6 +460,19 @@ class _Page:
             for row in trace.operators[: self._top + 3]
         ]
         self.table("Operators, own time", ("ms/step" if trace.steps else "ms", "%", "calls", ""), rows)
+
+    def _shapes(self, trace: TraceReport) -> None:
+        rows = [
+            (
+                _clip(printable(row.name), 40),
+                _ms(row.self_ns),
+                _ms(row.gpu_ns) if row.gpu_ns is not None else "–",
+                f"{row.calls:,}",
+                _clip(printable(row.shapes), 80),
+            )
+            for row in trace.operator_shapes[: self._top + 3]
+        ]
+        self.table("Operators by inputs", ("own ms", "GPU work", "calls", ""), rows)
 
     def _threads(self, trace: TraceReport) -> None:
         rows = [

@@ -75,6 +75,7 @@ class Trace:
     python: Table
     overhead: Table
     memory: Table
+    samples: Table
     threads: tuple[Thread, ...]
     strings: Strings
     rank: int | None = None

@@ -97,9 +97,16 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column("allocated", "int64", "Allocated on the device in all, after it; -1 if unknown."),
         Column("reserved", "int64", "Reserved by the caching allocator in all, after it; -1 if unknown."),
     ),
+    "samples": (
+        Column("start_ns", "int64", "When it was measured, nanoseconds after the trace's origin."),
+        Column("series", "str", "What was measured, with its unit: gpu_utilization_percent, power_watts, rss_bytes …"),
+        Column("device", "int32", "Device ordinal or core; -1 for the whole machine or process tree."),
+        Column("value", "float64", "The value."),
+    ),
 }
 """gpu: kernels, copies, memsets · api: runtime and driver calls · ops: framework operators · ranges: annotations, NVTX,
-stages, steps · python: Python calls · overhead: the recorder's own work · memory: allocations and releases."""
+stages, steps, and what loader workers did (``loader/…``, on threads of their own) · python: Python calls · overhead:
+the recorder's own work · memory: allocations and releases · samples: hardware over time."""
 
 
 class Strings:
