@@ -38,13 +38,16 @@ class Analysis:
 
     name: str
     needs: tuple[str, ...]
-    run: Callable[[Trace], Any]
+    run: Callable[..., Any]
+    """Called with the trace, and the answer to the question before it."""
+    after: str | None = None
+    """Another analysis whose answer it starts from."""
 
 
 ANALYSES = (
     Analysis("devices", ("gpu",), account),
     Analysis("idle", ("gpu",), attribute),
-    Analysis("what_if", ("gpu",), explore),
+    Analysis("what_if", ("gpu",), explore, after="idle"),
     Analysis("kernels", ("gpu",), find_hotspots),
     Analysis("families", ("gpu",), sum_families),
     Analysis("memcpy", ("gpu",), sum_copies),
@@ -113,7 +116,10 @@ class TraceReport:
 
 def examine(trace: Trace) -> TraceReport:
     """Run all analyses on one trace."""
-    answers = {analysis.name: _answer(analysis, trace) for analysis in ANALYSES}
+    answers: dict[str, Any] = {}
+    for analysis in ANALYSES:
+        before = [answers[analysis.after]] if analysis.after else []
+        answers[analysis.name] = _answer(analysis, trace, *before)
     idle = answers["idle"]
     launches = answers["launches"]
     return TraceReport(
@@ -153,9 +159,9 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _answer(analysis: Analysis, trace: Trace) -> Any:
+def _answer(analysis: Analysis, trace: Trace, *before: Any) -> Any:
     missing = [reason for need in analysis.needs if (reason := _why_missing(need, trace))]
-    return Skipped(analysis.name, missing[0]) if missing else analysis.run(trace)
+    return Skipped(analysis.name, missing[0]) if missing else analysis.run(trace, *before)
 
 
 def _why_missing(need: str, trace: Trace) -> str | None:
