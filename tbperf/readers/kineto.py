@@ -211,8 +211,8 @@ def _told_apart(gpu: Table, strings: Strings) -> Table:
         return gpu
     copies = gpu["kind"] == Kind.MEMCPY
     return gpu.replaced(
-        copy_kind=np.where(copies, strings.labelled(kind)[gpu["name"]], NONE).astype(np.int8),
-        host_memory=np.where(copies, strings.labelled(memory)[gpu["name"]], NONE).astype(np.int8),
+        copy_kind=np.where(copies, strings.labelled(kind, gpu["name"]), NONE).astype(np.int8),
+        host_memory=np.where(copies, strings.labelled(memory, gpu["name"]), NONE).astype(np.int8),
     )
 
 
