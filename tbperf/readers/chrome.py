@@ -136,10 +136,10 @@ def _next_end(data: mmap.mmap | bytes | bytearray, start: int, size: int) -> tup
     """Return the end of the first event that ends behind a place, and the begin of the next."""
     reach = start
     while reach < size:
-        reach = min(size, start + max(_SEARCH_BYTES, 8 * (reach - start)))
+        reach = min(size, start + min(LONGEST_EVENT_BYTES, max(_SEARCH_BYTES, 8 * (reach - start))))
         if match := _BETWEEN.search(data, start, reach):
             return match.start() + 1, match.end()
-        if reach - start > LONGEST_EVENT_BYTES:
+        if reach - start >= LONGEST_EVENT_BYTES:
             return reach, reach
     return None
 
