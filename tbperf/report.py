@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,7 +112,7 @@ def analyze(
                 raise
             unread.append(error)
     if _many_small(files) and jobs != 1:
-        tasks = [(source.path, device) for source in files]
+        tasks = [(source.path, source.name, source.process, device) for source in files]
         workers = min(jobs or usable_cores(), MOST_WORKERS, len(files))
         for source, found in zip(files, run_side_by_side(_examine_file, tasks, workers), strict=True):
             examined.append(found)
@@ -160,8 +160,9 @@ def _many_small(files: list[Source]) -> bool:
     return len(sizes) > 1 and max(sizes) < _LARGE_BYTES and sum(sizes) > _WORTH_PROCESSES_BYTES
 
 
-def _examine_file(path: Path, device: int | None) -> _Examined:
-    return _examine(file_source(path), device, 1, lambda _bytes, _events: None)
+def _examine_file(path: Path, name: str, process: int | None, device: int | None) -> _Examined:
+    source = replace(file_source(path), name=name, process=process)
+    return _examine(source, device, 1, lambda _bytes, _events: None)
 
 
 def _examine(source: Source, device: int | None, jobs: int, progress: Callable[[int, int], None]) -> _Examined:

@@ -76,6 +76,7 @@ class Trace:
     ops: Table
     ranges: Table
     python: Table
+    os: Table
     overhead: Table
     memory: Table
     samples: Table
@@ -93,6 +94,8 @@ class Trace:
     dropped: Counter[str] = field(default_factory=Counter)
     """Events that could not be used, by reason; every renderer shows them."""
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What the recorder itself warned of."""
     truncated: bool = False
     run: Run | None = None
     """The run folder that the trace lies in."""
@@ -161,6 +164,12 @@ class Trace:
         """Which rows of the gpu table are kernels."""
         kernels: npt.NDArray[np.bool_] = self.gpu["kind"] == Kind.KERNEL
         return kernels
+
+    @cached_property
+    def computes(self) -> npt.NDArray[np.bool_]:
+        """Which rows of the gpu table compute: kernels, and replays of graphs that were timed as a whole."""
+        rows: npt.NDArray[np.bool_] = self.kernels | (self.gpu["kind"] == Kind.GRAPH)
+        return rows
 
     @cached_property
     def launched_by(self) -> Ns:
