@@ -92,7 +92,7 @@ class _Copy:
         self._quoted: dict[int, str] = {}
         ranges = trace.ranges
         texts = trace.strings
-        self._is_step = texts.labelled(step_number)[ranges["name"]] != NONE
+        self._is_step = trace.labelled(ranges, step_number) != NONE
         self._is_loader = trace.stage_ranges("dataload")
         kept = trace.named(ranges, lambda name: name.startswith(_KEPT))
         self._is_collective = trace.named(ranges, lambda name: name in _COLLECTIVES)

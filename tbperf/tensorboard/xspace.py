@@ -547,7 +547,7 @@ def _host_events(trace: Trace, plane: _Plane, tables: list[Table]) -> _Events:
     flow = part("api", np.where(correlation != NONE, correlation << 2 | _FLOW_OUT, NONE))
     autograd = part("ops", _autograd_flows(trace))
     flow = np.where(autograd != NONE, autograd, flow)
-    step = part("ranges", trace.strings.labelled(step_number)[trace.ranges["name"]])
+    step = part("ranges", trace.labelled(trace.ranges, step_number))
     types, calls = part("ops", operator), part("api", correlation)
     is_step: Bools = step != NONE
     return _Events(
