@@ -38,16 +38,13 @@ class Analysis:
 
     name: str
     needs: tuple[str, ...]
-    run: Callable[..., Any]
-    """Called with the trace, and the answer to the question before it."""
-    after: str | None = None
-    """Another analysis whose answer it starts from."""
+    run: Callable[[Trace], Any]
 
 
 ANALYSES = (
     Analysis("devices", ("gpu",), account),
     Analysis("idle", ("gpu",), attribute),
-    Analysis("what_if", ("gpu",), explore, after="idle"),
+    Analysis("what_if", ("gpu",), explore),
     Analysis("kernels", ("gpu",), find_hotspots),
     Analysis("families", ("gpu",), sum_families),
     Analysis("memcpy", ("gpu",), sum_copies),
@@ -87,6 +84,8 @@ class TraceReport:
     versions: Mapping[str, str | None]
     dropped: Mapping[str, int]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    """What the recorder itself warned of."""
     truncated: bool
     linked_share: float | None
     """Share of device work whose launch is in the trace; null without device work."""
@@ -116,10 +115,7 @@ class TraceReport:
 
 def examine(trace: Trace) -> TraceReport:
     """Run all analyses on one trace."""
-    answers: dict[str, Any] = {}
-    for analysis in ANALYSES:
-        before = [answers[analysis.after]] if analysis.after else []
-        answers[analysis.name] = _answer(analysis, trace, *before)
+    answers = {analysis.name: _answer(analysis, trace) for analysis in ANALYSES}
     idle = answers["idle"]
     launches = answers["launches"]
     return TraceReport(
@@ -136,6 +132,7 @@ def examine(trace: Trace) -> TraceReport:
         versions={name: trace.versions.get(name) for name in dict.fromkeys((*_VERSIONS, *trace.versions))},
         dropped=dict(trace.dropped),
         notes=trace.notes,
+        warnings=trace.warnings,
         truncated=trace.truncated,
         linked_share=float((trace.launched_by >= 0).mean()) if trace.has("gpu") else None,
         idle=idle.causes if isinstance(idle, Idle) else Rows(),
@@ -159,9 +156,9 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _answer(analysis: Analysis, trace: Trace, *before: Any) -> Any:
+def _answer(analysis: Analysis, trace: Trace) -> Any:
     missing = [reason for need in analysis.needs if (reason := _why_missing(need, trace))]
-    return Skipped(analysis.name, missing[0]) if missing else analysis.run(trace, *before)
+    return Skipped(analysis.name, missing[0]) if missing else trace.once(analysis.run)
 
 
 def _why_missing(need: str, trace: Trace) -> str | None:

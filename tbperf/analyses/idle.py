@@ -342,15 +342,18 @@ class HostActivity:
 
     def python_at(self, moment: int, thread: int) -> str | None:
         """Return the innermost Python call of a thread, else of the main thread."""
-        trace = self._trace
-        in_file = trace.named(trace.python, _IN_FILE.search)
-        for candidate in (thread, trace.main_thread):
-            inside = (trace.python["start_ns"] <= moment) & (trace.python.end_ns > moment)
-            rows = np.flatnonzero(inside & in_file & (trace.python["thread"] == candidate))
-            if rows.size:
-                row = rows[np.argmax(trace.python["start_ns"][rows])]
-                return trace.strings[trace.python["name"][row]]
+        python = self._python_in_files
+        inside = python.rows((python["start_ns"] <= moment) & (python.end_ns > moment))
+        for candidate in (thread, self._trace.main_thread):
+            calls = inside.rows(inside["thread"] == candidate)
+            if len(calls):
+                return self._trace.strings[calls["name"][np.argmax(calls["start_ns"])]]
         return None
+
+    @cached_property
+    def _python_in_files(self) -> Table:
+        python = self._trace.python
+        return python.rows(self._trace.named(python, _IN_FILE.search))
 
 
 _IN_FILE = re.compile(r"\.py\(\d+\)")
@@ -382,12 +385,11 @@ class Idle:
     causes: Rows[IdleCause]
     gaps: Rows[Gap]
     lengths: Rows[GapsOfLength]
-    host: HostActivity
 
 
 def attribute(trace: Trace) -> Idle:
     """Give every idle nanosecond of every device its cause, and describe the longest gaps."""
-    host = HostActivity(trace)
+    host = trace.once(HostActivity)
     ledgers = [Ledger(trace, host, device) for device in trace.devices]
     causes = [cause for ledger in ledgers for cause in ledger.causes()]
     gaps = [gap for ledger in ledgers for gap in ledger.longest(LONGEST)]
@@ -395,7 +397,6 @@ def attribute(trace: Trace) -> Idle:
         causes=Rows(sorted(causes, key=lambda row: -row.idle_ns)),
         gaps=Rows(sorted(gaps, key=lambda row: -row.dur_ns)[:LONGEST]),
         lengths=Rows(length for ledger in ledgers for length in ledger.lengths()),
-        host=host,
     )
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tbperf.analyses.copies import TINY_BYTES
-from tbperf.analyses.idle import CAUSES, Idle, loads_in_process
+from tbperf.analyses.idle import CAUSES, HostActivity, attribute, loads_in_process
 from tbperf.analyses.kernels import TINY_NS
 from tbperf.analyses.rows import Rows
 from tbperf.intervals import NOTHING, Spans, sum_by
@@ -347,12 +347,12 @@ _HOST = ("launch", "host_op", "python")
 _FAMILIES = ("layout", "fill", "cast and copy")
 
 
-def explore(trace: Trace, idle: Idle) -> Rows[WhatIf]:
+def explore(trace: Trace) -> Rows[WhatIf]:
     """Replay each device without its dearest causes of idle time, waits, copies, and kernels."""
     found = []
     for device in trace.devices:
         start, end = trace.windows[device]
-        changes = list(_changes(trace, idle, device, WORTH_SHARE * (end - start)))
+        changes = list(_changes(trace, device, WORTH_SHARE * (end - start)))
         if not changes:
             continue
         replay = Replay(trace, device)
@@ -371,11 +371,11 @@ def explore(trace: Trace, idle: Idle) -> Rows[WhatIf]:
     return Rows(sorted(found, key=lambda row: -row.high_ns))
 
 
-def _changes(trace: Trace, idle: Idle, device: int, worth: float) -> Iterator[tuple[str, Change | None, Change]]:
+def _changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[str, Change | None, Change]]:
     """Yield what is worth a replay: its name, done in part (or None: half of the whole is assumed), done altogether."""
-    cost = {row.cause: row.idle_ns for row in idle.causes if row.device == device}
+    cost = {row.cause: row.idle_ns for row in trace.once(attribute).causes if row.device == device}
     worthy = [cause for cause in CAUSES if cost.get(cause, 0) > worth]
-    tiling = idle.host.driving() if worthy else None
+    tiling = trace.once(HostActivity).driving() if worthy else None
     if tiling is not None:
         for cause in worthy:
             if cause not in ("queued", "unknown", "sync"):
