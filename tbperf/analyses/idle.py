@@ -60,6 +60,7 @@ _LAUNCH, _QUEUED, _UNKNOWN = (CAUSES.index(name) for name in ("launch", "queued"
 
 _STAGE_CAUSES = {
     "dataload": "dataloader",
+    "fetch": "dataloader",
     "save": "save",
     "plot": "plot",
     "validate": "validation",
@@ -402,6 +403,8 @@ def attribute(trace: Trace) -> Idle:
 
 def loads_in_process(trace: Trace) -> bool:
     """Tell whether the program loads its batches itself: waiting for a worker takes no operators, loading does."""
+    if "fetch" in trace.stage_names:
+        return True
     if "dataload" not in trace.stage_names:
         return False
     if trace.named(trace.ranges, _IN_PROCESS.search).any():
