@@ -257,6 +257,24 @@ class HostActivity:
             self._tilings[thread] = Tiling.first_of(layers)
         return self._tilings[thread]
 
+    def driving(self) -> Tiling:
+        """Tile time by cause of the thread that drives the device: the one that launches next."""
+        trace = self._trace
+        calls = np.unique(trace.launched_by)
+        calls = calls[calls >= 0]
+        calls = calls[np.argsort(trace.api["start_ns"][calls], kind="stable")]
+        thread = trace.api["thread"][calls]
+        numbers = np.unique(thread).tolist()
+        if len(numbers) < 2:  # noqa: PLR2004 - nobody to take turns with
+            return self.causes(int(numbers[0]) if numbers else trace.main_thread)
+        until = trace.api.end_ns[calls]
+        since = np.r_[np.iinfo(np.int64).min // 2, np.maximum.accumulate(until)[:-1]]
+        parts = [self.causes(n).within(Spans.merged(since[thread == n], until[thread == n])) for n in numbers]
+        start = np.concatenate([part.start for part in parts])
+        order = np.argsort(start, kind="stable")
+        end, label = (np.concatenate([getattr(part, what) for part in parts])[order] for what in ("end", "label"))
+        return Tiling(start[order], end, label)
+
     def _layers(self, thread: int) -> Iterator[tuple[int, Spans]]:
         trace = self._trace
         yield CAUSES.index("profiler"), _spans(trace.overhead)
@@ -380,3 +398,18 @@ def attribute(trace: Trace) -> Idle:
         gaps=Rows(sorted(gaps, key=lambda row: -row.dur_ns)[:LONGEST]),
         lengths=Rows(length for ledger in ledgers for length in ledger.lengths()),
     )
+
+
+def loads_in_process(trace: Trace) -> bool:
+    """Tell whether the program loads its batches itself: waiting for a worker takes no operators, loading does."""
+    if "dataload" not in trace.stage_names:
+        return False
+    if trace.named(trace.ranges, _IN_PROCESS.search).any():
+        return True
+    waiting = trace.stage_tiling.spans_of(trace.stage_names.index("dataload"))
+    mine = trace.ops.rows(trace.ops["thread"] == trace.main_thread)
+    return (_spans(mine) & waiting).total_ns > _IN_PROCESS_SHARE * waiting.total_ns
+
+
+_IN_PROCESS = re.compile(r"_SingleProcess")
+_IN_PROCESS_SHARE = 0.2
