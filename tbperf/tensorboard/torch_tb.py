@@ -91,8 +91,7 @@ class _Copy:
         self._trace = trace
         self._quoted: dict[int, str] = {}
         ranges = trace.ranges
-        texts = trace.strings
-        self._is_step = texts.labelled(step_number)[ranges["name"]] != NONE
+        self._is_step = trace.labelled(ranges, step_number) != NONE
         self._is_loader = trace.stage_ranges("dataload")
         kept = trace.named(ranges, lambda name: name.startswith(_KEPT))
         self._is_collective = trace.named(ranges, lambda name: name in _COLLECTIVES)
@@ -206,8 +205,8 @@ class _Copy:
             pid, tid = self._host[thread]
             yield (
                 f'{{"ph": "X", "cat": "python_function", "name": {self._text(code)}, "pid": {pid}, "tid": {tid}, '
-                f'"ts": {_us(start)}, "dur": {_us(dur)}, "args": {{"Python id": {number}, "Python parent id": {parent}, '
-                f'"Python module id": {code}}}}}'
+                f'"ts": {_us(start)}, "dur": {_us(dur)}, "args": '
+                f'{{"Python id": {number}, "Python parent id": {parent}, "Python module id": {code}}}}}'
             )
 
     def _device_work(self) -> Iterator[str]:
@@ -227,7 +226,9 @@ class _Copy:
                 told = {
                     "grid": None if blocks == NONE else [blocks, 1, 1],
                     "block": None if threads == NONE else [threads, 1, 1],
-                    "blocks per SM": None if NONE in (blocks, processors.get(device, NONE)) else blocks / processors[device],
+                    "blocks per SM": None
+                    if NONE in (blocks, processors.get(device, NONE))
+                    else blocks / processors[device],
                     "registers per thread": None if registers == NONE else registers,
                     "shared memory": None if shared == NONE else shared,
                     "est. achieved occupancy %": None if occupancy == NONE else occupancy,
