@@ -81,6 +81,8 @@ class IdleCause:
     """Gaps that this cause has a part in."""
     longest_ns: int
     """The longest time that it took in one gap."""
+    longest_start_ns: int
+    """Where that began."""
 
 
 @dataclass(frozen=True)
@@ -183,12 +185,20 @@ class Ledger:
     def causes(self) -> Iterator[IdleCause]:
         """Sum by cause."""
         pieces = self.pieces
-        key, at = np.unique(pieces.gap * len(CAUSES) + pieces.cause, return_inverse=True)
+        key, first, at = np.unique(pieces.gap * len(CAUSES) + pieces.cause, return_index=True, return_inverse=True)
         by_gap = sum_by(at, pieces.end - pieces.start, len(key))
         for cause, name in enumerate(CAUSES):
-            mine = by_gap[key % len(CAUSES) == cause]
+            mine = np.flatnonzero(key % len(CAUSES) == cause)
             if mine.size:
-                yield IdleCause(self.device, name, int(mine.sum()), int(mine.size), int(mine.max()))
+                longest = mine[by_gap[mine].argmax()]
+                yield IdleCause(
+                    device=self.device,
+                    cause=name,
+                    idle_ns=int(by_gap[mine].sum()),
+                    gaps=int(mine.size),
+                    longest_ns=int(by_gap[longest]),
+                    longest_start_ns=int(pieces.start[first[longest]]),
+                )
 
     def lengths(self) -> Iterator[GapsOfLength]:
         """Sum gaps by decade of length."""

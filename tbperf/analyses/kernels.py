@@ -38,6 +38,8 @@ class Hotspot:
     mean_ns: int
     min_ns: int
     max_ns: int
+    longest_start_ns: int
+    """Where the longest call began."""
     share: float
     """Of the durations of all kernels of the device; the shares of a device sum to 1."""
     blocks: int | None
@@ -105,6 +107,7 @@ def find_hotspots(trace: Trace) -> Rows[Hotspot]:
                 mean_ns=int(total[i] // calls[i]),
                 min_ns=int(dur[shortest[i]]),
                 max_ns=int(dur[longest[i]]),
+                longest_start_ns=int(trace.gpu["start_ns"][rows[longest[i]]]),
                 share=int(total[i]) / max(1, of_device[device]),
                 **detail,
                 stage=stage_times(trace, by_stage[i * stages : (i + 1) * stages].tolist()),

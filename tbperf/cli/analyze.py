@@ -20,18 +20,23 @@ if TYPE_CHECKING:
 
     from rich.progress import TaskID
 
+    from tbperf.report import Report
+
 
 @click.command("analyze")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["text", "json"]),
+    type=click.Choice(["text", "json", "markdown"]),
     default="text",
     show_default=True,
-    help="For people, or one JSON document for machines.",
+    help="For people, one JSON document for machines, or Markdown for pull requests and issues.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write the report to this file.")
+@click.option(
+    "--html", type=click.Path(path_type=Path), help="Write a page with charts, tables and a timeline to this file, too."
+)
 @click.option(
     "--top",
     type=click.IntRange(1),
@@ -55,6 +60,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     paths: tuple[Path, ...],
     format_: str,
     out: Path | None,
+    html: Path | None,
     top: int,
     details: bool,  # noqa: FBT001
     only: tuple[str, ...],
@@ -66,13 +72,18 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     PATH is a trace of torch.profiler (.json or .json.gz), a run folder of `tbperf record`, a tar of traces, or any
     folder that holds traces, such as TensorBoard's log folder.
     """
-    from tbperf.render import render_json, render_text  # noqa: PLC0415 - only what is asked for
+    from tbperf.render import render_json, render_markdown, render_text  # noqa: PLC0415 - only what is asked for
     from tbperf.report import analyze  # noqa: PLC0415
 
     with progress_of_reading() as progress:
-        report = analyze(paths, device=device, jobs=jobs, progress=progress)
+        if html is None:
+            report = analyze(paths, device=device, jobs=jobs, progress=progress)
+        else:
+            report = _analyze_to_page(html, paths, device, jobs, progress)
     if format_ == "json":
         text = render_json(report)
+    elif format_ == "markdown":
+        text = render_markdown(report, top=top)
     else:
         to_terminal = out is None and sys.stdout.isatty()
         width = shutil.get_terminal_size((100, 24)).columns if to_terminal else 100
@@ -84,6 +95,20 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     else:
         write_text(out, text)
         click.echo(f"tbperf  report written to {out}", err=True)
+
+
+def _analyze_to_page(
+    page: Path, paths: tuple[Path, ...], device: int | None, jobs: int, progress: Callable[[str, int, int], None]
+) -> Report:
+    """Write the HTML report on the way: it shows what only the traces hold, which are let go one after the other."""
+    from tbperf.render.html import render_html  # noqa: PLC0415 - only what is asked for
+    from tbperf.render.timeline import timeline  # noqa: PLC0415
+    from tbperf.report import analyze_and  # noqa: PLC0415
+
+    report, timelines = analyze_and(paths, timeline, device=device, jobs=jobs, progress=progress)
+    write_text(page, render_html(report, timelines))
+    click.echo(f"tbperf  page written to {page}", err=True)
+    return report
 
 
 @contextlib.contextmanager

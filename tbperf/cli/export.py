@@ -36,8 +36,8 @@ TARGETS = ("xprof", "torch-tb", "tensorboard")
 def command(path: Path, targets: tuple[str, ...], out: Path | None, jobs: int) -> None:
     """Write the traces of PATH so that other viewers read them.
 
-    PATH is a trace, a run folder of `tbperf record`, an archive of traces, or any folder that holds traces.  What stands
-    there already is never replaced.
+    PATH is a trace, a run folder of `tbperf record`, an archive of traces, or any folder that holds traces.  Nothing
+    that stands there already is replaced.
 
     \b
     Example:

@@ -51,6 +51,10 @@ class KinetoReader:
         """Decide by the first bytes of the contents."""
         return chrome.looks_like_json(head)
 
+    def traces(self, source: Source) -> Iterator[Source]:
+        """Yield the file itself: it holds one process."""
+        yield source
+
     def read(self, source: Source, *, jobs: int, progress: Callable[[int, int], None]) -> Trace:
         """Read one file."""
         parts = chrome.Cut()
@@ -129,6 +133,7 @@ def _assemble(source: Source, size: int, pieces: list[Columns], parts: chrome.Cu
         resolution_ns=1000 if all(piece.whole_microseconds for piece in pieces) else 1,
         dropped=dropped,
         notes=tuple(_notes(source, pieces, parts)),
+        warnings=(),
         truncated=parts.truncated,
         recording=own if isinstance(own, dict) else {},
     )

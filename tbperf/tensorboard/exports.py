@@ -28,9 +28,9 @@ from tbperf.analyses import examine
 from tbperf.errors import TbperfError, TraceFormatError
 from tbperf.readers import find_traces, read_trace
 from tbperf.readers.run import find_run, read_steps
+from tbperf.render import render_markdown
 from tbperf.report import report_on
 from tbperf.tensorboard.scalars import joined, series_of_log, series_of_trace
-from tbperf.tensorboard.summary import render_markdown
 from tbperf.tensorboard.torch_tb import LABEL, encode_torch_tb
 from tbperf.tensorboard.xspace import encode_xspace
 
@@ -191,7 +191,8 @@ def _export_xprof(trace: Trace, home: Path, place: _Place) -> Path:
 def _export_torch_tb(trace: Trace, home: Path, place: _Place) -> Path:
     folder = home / "plugins" / LABEL
     began = trace.origin_unix_ns or 0
-    worker = place.host if place.is_one_of_many else f"{place.capture}_{place.host}"
+    names = (place.host,) if place.is_one_of_many else dict.fromkeys((place.capture, place.host))
+    worker = "_".join(names)
     return _write_new(
         lambda suffix: folder / f"{worker}{suffix}.{began}.pt.trace.json.gz", encode_torch_tb(trace), compressed=True
     )
@@ -206,13 +207,21 @@ def _export_tensorboard(trace: Trace, home: Path, place: _Place) -> Path:
     steps = read_steps(Path(trace.run.folder)) if trace.run else []
     logged = list(series_of_log([step for step in steps if (step.phase, step.rank) == (phase, trace.rank)]))
     series = joined(logged, list(series_of_trace(trace)))
-    texts = {"tbperf/report": render_markdown(report_on([examine(trace)]))}
+    texts = {"tbperf/report": _without_html(render_markdown(report_on([examine(trace)]), top=_TOP))}
 
     def name(suffix: str) -> Path:
         here = folder / f"{place.capture}{suffix}"
         return (here / place.host if place.is_one_of_many else here) / f"events.out.tfevents.{unix_ns // 10**9}.tbperf"
 
     return _write_new(name, encode_events(series, texts, unix_ns))
+
+
+_TOP = 10
+
+
+def _without_html(markdown: str) -> str:
+    """Leave out the HTML that GitHub folds sections with; the Text dashboard shows it as it is, and no tables in it."""
+    return re.sub(r"</?(?:details|summary|sub)>", "", markdown)
 
 
 _EXPORTERS: dict[str, Callable[[Trace, Path, _Place], Path]] = {

@@ -182,7 +182,7 @@ def _encoded_plane(plane: _Plane) -> Iterator[bytes]:
 # Names.
 
 _NO_OPERATOR = "no_operator"
-_NOT_IN_A_SCOPE = re.compile(r"[^A-Za-z0-9_.>-]+")
+_NOT_IN_A_SCOPE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def _scope(text: str) -> str:

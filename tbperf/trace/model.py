@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from tbperf.intervals import NOTHING, Spans, Tiling, sum_by
-from tbperf.trace.stages import annotated_stage, own_stage, step_number, tile_stages
+from tbperf.trace.stages import annotated_stage, loader_work, own_stage, step_number, tile_stages
 from tbperf.trace.tables import NONE, Kind, Strings, Table
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Trace:
     ops: Table
     ranges: Table
     python: Table
+    os: Table
     overhead: Table
     memory: Table
     samples: Table
@@ -93,6 +94,8 @@ class Trace:
     dropped: Counter[str] = field(default_factory=Counter)
     """Events that could not be used, by reason; every renderer shows them."""
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What the recorder itself warned of."""
     truncated: bool = False
     run: Run | None = None
     """The run folder that the trace lies in."""
@@ -163,6 +166,12 @@ class Trace:
         return kernels
 
     @cached_property
+    def computes(self) -> npt.NDArray[np.bool_]:
+        """Which rows of the gpu table compute: kernels, and replays of graphs that were timed as a whole."""
+        rows: npt.NDArray[np.bool_] = self.kernels | (self.gpu["kind"] == Kind.GRAPH)
+        return rows
+
+    @cached_property
     def launched_by(self) -> Ns:
         """Row of the api table that caused each row of the gpu table, `NONE` where there is no record of it.
 
@@ -177,13 +186,18 @@ class Trace:
         return np.where((offered[match] == wanted) & (wanted != NONE), match, NONE)
 
     @cached_property
+    def loading(self) -> npt.NDArray[np.bool_]:
+        """Which rows of the ranges table are work of loader workers, which run beside the program."""
+        return self.named(self.ranges, loader_work)
+
+    @cached_property
     def main_thread(self) -> int:
         """The thread that runs the program's loop: that of the steps, else the one busiest in operators and ranges."""
         steps = self.labelled(self.ranges, step_number) != NONE
         if steps.any():
             return int(self.ranges["thread"][steps][0])
         totals = np.zeros(max(1, len(self.threads)), np.int64)
-        for table in (self.ops, self.ranges, self.api):
+        for table in (self.ops, self.ranges.rows(~self.loading), self.api):
             totals += sum_by(table["thread"], table["dur_ns"], totals.size)
         return int(totals.argmax())
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tbperf.trace.tables import Strings, Table
 
 PREFIX = "tbperf/"
+LOADER_PREFIX = "loader/"
+"""Ranges of loader workers: other processes, whose work is not the program's own."""
 
 _STEP = re.compile(r"ProfilerStep#(\d+)$")
 
@@ -54,6 +56,11 @@ def step_number(name: str) -> int:
 def own_stage(name: str) -> str | None:
     """Return the stage of a range that the recorder of this project wrote."""
     return name[len(PREFIX) :] if name.startswith(PREFIX) else None
+
+
+def loader_work(name: str) -> bool:
+    """Tell whether a range is the work of a loader worker."""
+    return name.startswith(LOADER_PREFIX)
 
 
 def annotated_stage(name: str) -> str | None:

@@ -30,6 +30,8 @@ class Kind(IntEnum):
     KERNEL = 0
     MEMCPY = 1
     MEMSET = 2
+    GRAPH = 3
+    """A replay of a graph that the recorder timed as a whole, without its kernels and copies."""
 
 
 COPY_KINDS = ("HtoD", "DtoH", "DtoD", "HtoH", "PtoP")
@@ -37,6 +39,9 @@ COPY_KINDS = ("HtoD", "DtoH", "DtoD", "HtoH", "PtoP")
 
 HOST_MEMORY = ("pageable", "pinned", "managed")
 """Memory on the host's side of a copy; ``host_memory`` is an index into this."""
+
+RANGE_STYLES = ("push/pop", "start/end")
+"""How NVTX opened and closed a range; ``style`` is an index into this."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +78,13 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         _CORRELATION,
         Column("bytes", "int64", "Bytes moved by a copy or memset; -1 if unknown or a kernel."),
         Column("copy_kind", "int8", "Direction of a copy; -1 for anything else.", COPY_KINDS),
-        Column("host_memory", "int8", "Host memory of a copy; -1 if unknown.", HOST_MEMORY),
+        Column("host_memory", "int8", "Host memory of a copy or memset; -1 if none or unknown.", HOST_MEMORY),
         Column("blocks", "int64", "Thread blocks of a kernel's grid; -1 if unknown."),
         Column("block_threads", "int32", "Threads of a block; -1 if unknown."),
         Column("registers", "int32", "Registers per thread; -1 if unknown."),
         Column("shared_bytes", "int32", "Shared memory of a block; -1 if unknown."),
         Column("occupancy", "int16", "Estimated achieved occupancy in percent; -1 if unknown."),
+        Column("grid", "str", "Grid and block of a kernel, as in 64×1×1 of 256×1×1; -1 if unknown."),
     ),
     "api": (*_SPAN, _THREAD, _CORRELATION),
     "ops": (
@@ -87,8 +93,14 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column("sequence", "int64", "Shared by an operator and its backward; -1 if unknown."),
         Column("shapes", "str", "Shapes and types of the inputs as the recorder wrote them; empty if not recorded."),
     ),
-    "ranges": (*_SPAN, _THREAD),
+    "ranges": (
+        *_SPAN,
+        _THREAD,
+        Column("domain", "str", "NVTX domain; empty for the default one, -1 for ranges of other recorders."),
+        Column("style", "int8", "How NVTX opened it; -1 for ranges of other recorders.", RANGE_STYLES),
+    ),
     "python": (*_SPAN, _THREAD),
+    "os": (*_SPAN, _THREAD),
     "overhead": (*_SPAN, _THREAD),
     "memory": (
         Column("start_ns", "int64", "When it happened, nanoseconds after the trace's origin."),
@@ -105,8 +117,9 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     ),
 }
 """gpu: kernels, copies, memsets · api: runtime and driver calls · ops: framework operators · ranges: annotations, NVTX,
-stages, steps, and what loader workers did (``loader/…``, on threads of their own) · python: Python calls · overhead:
-the recorder's own work · memory: allocations and releases · samples: hardware over time."""
+stages, steps, and what loader workers did (``loader/…``, on threads of their own) · python: Python calls · os: calls
+of the operating system's runtime that took long, which are waits for the most part · overhead: the recorder's own work
+· memory: allocations and releases · samples: hardware over time."""
 
 
 class _Codes(dict[str, int]):
