@@ -31,8 +31,9 @@ class Served:
         return json.loads(self.get(path, **parameters))
 
     def tool(self, run, tool, host="ALL_HOSTS"):
-        """Ask a tool of the Profile tab."""
-        return self.json("data/plugin/profile/data", run=run, tag=tool, host=host, tqx="out:json")
+        """Ask a tool of the Profile tab; not its cache, which gives the first host's answer for every other one."""
+        asked = {"run": run, "tag": tool, "host": host, "tqx": "out:json", "use_saved_result": "false"}
+        return self.json("data/plugin/profile/data", **asked)
 
     def kernels(self, run, host="ALL_HOSTS"):
         """Return the rows of the Profile tab's kernel statistics."""
