@@ -205,8 +205,8 @@ class _Copy:
             pid, tid = self._host[thread]
             yield (
                 f'{{"ph": "X", "cat": "python_function", "name": {self._text(code)}, "pid": {pid}, "tid": {tid}, '
-                f'"ts": {_us(start)}, "dur": {_us(dur)}, "args": {{"Python id": {number}, "Python parent id": {parent}, '
-                f'"Python module id": {code}}}}}'
+                f'"ts": {_us(start)}, "dur": {_us(dur)}, "args": '
+                f'{{"Python id": {number}, "Python parent id": {parent}, "Python module id": {code}}}}}'
             )
 
     def _device_work(self) -> Iterator[str]:

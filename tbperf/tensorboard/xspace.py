@@ -182,7 +182,7 @@ def _encoded_plane(plane: _Plane) -> Iterator[bytes]:
 # Names.
 
 _NO_OPERATOR = "no_operator"
-_NOT_IN_A_SCOPE = re.compile(r"[^A-Za-z0-9_.>-]+")
+_NOT_IN_A_SCOPE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def _scope(text: str) -> str:
@@ -223,12 +223,6 @@ def _kernel_name(name: str) -> str:
     """Return the name under which XProf sees whether a kernel runs on tensor cores."""
     unseen = uses_tensor_cores(name) and not _XPROF_TENSOR_CORES.search(name)
     return name + TENSOR_CORES_MARK if unseen else name
-
-
-def _named(trace: Trace, table: Table, accepts: Callable[[str], object]) -> Bools:
-    """Ask something of each distinct name in a table once."""
-    used, at = np.unique(table["name"], return_inverse=True)
-    return np.array([bool(accepts(trace.strings[code])) for code in used.tolist()], np.bool_)[at.ravel()]
 
 
 @dataclass
@@ -311,12 +305,11 @@ class _Names:
     def is_16_bit(self) -> Bools:
         """Which rows compute in half or bfloat16, by the kernel's name or the operator's inputs."""
         trace = self.trace
-        found = _named(trace, trace.gpu, _16_BIT.search)
+        found: Bools = trace.named(trace.gpu, _16_BIT.search)
         if len(trace.ops):
             called = np.flatnonzero(self.operator >= 0)
-            shapes, at = np.unique(trace.ops["shapes"][self.operator[called]], return_inverse=True)
-            is_16_bit = [bool(_16_BIT_INPUT.search(trace.strings[code])) for code in shapes.tolist()]
-            found[called] |= np.array(is_16_bit, np.bool_)[at.ravel()]
+            shapes = trace.ops["shapes"][self.operator[called]]
+            found[called] |= trace.strings.labelled(lambda text: bool(_16_BIT_INPUT.search(text)), shapes) > 0
         return found
 
 
@@ -385,8 +378,8 @@ def _device_events(trace: Trace, names: _Names, plane: _Plane, rows: Ns) -> _Eve
     kernel, copy, memset = (gpu["kind"] == kind for kind in (Kind.KERNEL, Kind.MEMCPY, Kind.MEMSET))
     tf_op, which = names.tf_op
     correlation = np.maximum(gpu["correlation_id"], 0)
-    eligible = kernel & _named(trace, gpu, lambda name: uses_tensor_cores(name) is not None)
-    is_16_bit, looks_16_bit = names.is_16_bit[rows], _named(trace, gpu, _XPROF_16_BIT.search)
+    eligible = kernel & trace.named(gpu, lambda name: uses_tensor_cores(name) is not None)
+    is_16_bit, looks_16_bit = names.is_16_bit[rows], trace.named(gpu, _XPROF_16_BIT.search)
     shape = np.where(is_16_bit, plane.text("half"), plane.text("float"))
     return _Events(
         _device_names(trace, plane, gpu),
