@@ -477,15 +477,11 @@ class _Page:
             (_clip(printable(row.name), 48), _ms(row.ns.total), f"{row.calls:,}") for row in found.os_sums[: self._top]
         ]
         self.table("OS runtime calls", ("ms", "calls"), waits)
-        rules = (
-            ("idle for more than 500 ms (gpu_gaps)", found.gpu_gaps),
-            ("used less than half (gpu_time_util)", found.gpu_time_util),
-            ("asynchronous copies of pageable memory (cuda_memcpy_async)", found.cuda_memcpy_async),
-            ("blocking copies (cuda_memcpy_sync)", found.cuda_memcpy_sync),
-            ("blocking memsets (cuda_memset_sync)", found.cuda_memset_sync),
-            ("calls that wait for the GPU (cuda_api_sync)", found.cuda_api_sync),
-        )
-        hits = [(title, _ms(sum(hit.dur_ns for hit in hits)), f"{len(hits):,}") for title, hits in rules]
+        hits = [
+            (f"{_RULES[rule.rule]} ({rule.rule})", _ms(rule.total_ns), f"{rule.hits:,}")
+            for rule in found.rules
+            if rule.hits
+        ]
         self.table("NVIDIA's expert rules", ("ms", "hits"), hits)
 
     def _operators(self, trace: TraceReport) -> None:
@@ -565,6 +561,14 @@ class _Page:
             self.line()
 
 
+_RULES = {
+    "gpu_gaps": "idle for more than 500 ms",
+    "gpu_time_util": "used less than half",
+    "cuda_memcpy_async": "asynchronous copies of pageable memory",
+    "cuda_memcpy_sync": "blocking copies",
+    "cuda_memset_sync": "blocking memsets",
+    "cuda_api_sync": "calls that wait for the GPU",
+}
 _MARKS = {"high": "●", "medium": "◐", "low": "○", "info": "·"}
 
 

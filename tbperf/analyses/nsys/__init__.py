@@ -6,8 +6,9 @@ goes no further: causes, shares and findings are the report's own.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tbperf.analyses.nsys.projection import (
     Execution,
@@ -54,6 +55,16 @@ RowT = TypeVar("RowT")
 
 
 @dataclass(frozen=True)
+class RuleHits:
+    """How often one of NVIDIA's rules applies."""
+
+    rule: str
+    hits: int
+    total_ns: int
+    """Durations of what it applies to, summed."""
+
+
+@dataclass(frozen=True)
 class Nsys:
     """One process, by NVIDIA's definitions.  Each list holds at most its 200 dearest rows; times are nanoseconds."""
 
@@ -77,6 +88,8 @@ class Nsys:
     """nvtx_kern_sum"""
     kernel_execution: Rows[Execution]
     """cuda_kern_exec_sum"""
+    rules: Rows[RuleHits]
+    """All hits of the rules below, also those beyond the 200."""
     gpu_gaps: Rows[IdleSpan]
     """Longer than 500 ms."""
     gpu_time_util: Rows[LowUse]
@@ -90,6 +103,7 @@ class Nsys:
 def state(trace: Trace) -> Nsys:
     """State what NVIDIA's tools would of this process."""
     traces = [trace]
+    hits: dict[str, Rows[Any]] = {rule: find(trace) for rule, find in _RULES.items()}
     return Nsys(
         kernel_sums=_dearest(sum_kernels(traces)),
         kernel_shape_sums=_dearest(sum_kernels_by_shape(traces)),
@@ -101,13 +115,19 @@ def state(trace: Trace) -> Nsys:
         projections=_dearest(sum_projections(traces)),
         range_kernels=_dearest(sum_kernels_by_range(traces)),
         kernel_execution=_dearest(sum_executions(trace)),
-        gpu_gaps=_dearest(find_gaps(trace)),
-        gpu_time_util=_dearest(find_low_use(trace)),
-        cuda_memcpy_async=_dearest(find_pageable_async_copies(trace)),
-        cuda_memcpy_sync=_dearest(find_blocking_copies(trace)),
-        cuda_memset_sync=_dearest(find_blocking_memsets(trace)),
-        cuda_api_sync=_dearest(find_syncs(trace)),
+        rules=Rows(RuleHits(rule, len(rows), sum(row.dur_ns for row in rows)) for rule, rows in hits.items()),
+        **{rule: _dearest(rows) for rule, rows in hits.items()},
     )
+
+
+_RULES: Mapping[str, Callable[[Trace], Rows[Any]]] = {
+    "gpu_gaps": find_gaps,
+    "gpu_time_util": find_low_use,
+    "cuda_memcpy_async": find_pageable_async_copies,
+    "cuda_memcpy_sync": find_blocking_copies,
+    "cuda_memset_sync": find_blocking_memsets,
+    "cuda_api_sync": find_syncs,
+}
 
 
 def _dearest(rows: Rows[RowT]) -> Rows[RowT]:
