@@ -70,7 +70,7 @@ def find(trace: TraceReport) -> Iterator[Saying]:
                 device.device,
                 gain_of(trace, device.device, "dataloader"),
             )
-    cost = stage_ns(trace, "dataload")
+    cost = stage_ns(trace, "dataload", "fetch")
     if not trace.devices and cost >= STAGE_SHARE * window_ns(trace, None):
         yield Saying(
             cost,
