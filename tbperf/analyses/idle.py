@@ -60,6 +60,7 @@ _LAUNCH, _QUEUED, _UNKNOWN = (CAUSES.index(name) for name in ("launch", "queued"
 
 _STAGE_CAUSES = {
     "dataload": "dataloader",
+    "fetch": "dataloader",
     "save": "save",
     "plot": "plot",
     "validate": "validation",
