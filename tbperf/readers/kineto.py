@@ -119,14 +119,7 @@ def _assemble(source: Source, size: int, pieces: list[Columns], parts: chrome.Cu
         format="kineto",
         bytes=size,
         events=sum(piece.events for piece in pieces),
-        gpu=tables["gpu"],
-        api=tables["api"],
-        ops=tables["ops"],
-        ranges=tables["ranges"],
-        python=tables["python"],
-        overhead=tables["overhead"],
-        memory=tables["memory"],
-        samples=tables["samples"],
+        **tables,
         threads=tuple(Thread(t.pid, t.tid, thread_names.get(t, "")) for t in threads),
         strings=strings,
         rank=_rank(metadata, source.name),
@@ -139,6 +132,7 @@ def _assemble(source: Source, size: int, pieces: list[Columns], parts: chrome.Cu
         notes=tuple(_notes(source, pieces, parts)),
         warnings=(),
         truncated=parts.truncated,
+        run=None,
         recording=own if isinstance(own, dict) else {},
     )
     return with_run(trace, source.path)
