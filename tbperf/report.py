@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -131,7 +131,7 @@ def analyze_and(
                 raise
             unread.append(error)
     if _many_small(files) and jobs != 1:
-        tasks = [(source.path, device, also) for source in files]
+        tasks = [(source.path, source.name, source.process, device, also) for source in files]
         workers = min(jobs or usable_cores(), MOST_WORKERS, len(files))
         for source, found in zip(files, run_side_by_side(_examine_file, tasks, workers), strict=True):
             examined.append(found)
@@ -183,8 +183,11 @@ def _many_small(files: list[Source]) -> bool:
     return len(sizes) > 1 and max(sizes) < _LARGE_BYTES and sum(sizes) > _WORTH_PROCESSES_BYTES
 
 
-def _examine_file(path: Path, device: int | None, also: Callable[[Trace], Any]) -> _Examined:
-    return _examine(file_source(path), device, also, 1, lambda _bytes, _events: None)
+def _examine_file(
+    path: Path, name: str, process: int | None, device: int | None, also: Callable[[Trace], Any]
+) -> _Examined:
+    source = replace(file_source(path), name=name, process=process)
+    return _examine(source, device, also, 1, lambda _bytes, _events: None)
 
 
 def _examine(

@@ -138,7 +138,7 @@ def progress_of_reading() -> Iterator[Callable[[str, int, int], None]]:
                 bar.disable = False
                 bar.start()
             if name not in tasks:
-                tasks[name] = bar.add_task(Path(name).name, total=_contents_size(name), events=0)
+                tasks[name] = bar.add_task(Path(name).name, total=_stored_size(name), events=0)
             bar.update(tasks[name], completed=size, events=events)
 
         yield tell
@@ -147,10 +147,10 @@ def progress_of_reading() -> Iterator[Callable[[str, int, int], None]]:
 _MOMENT_S = 1.0
 
 
-def _contents_size(name: str) -> int | None:
-    """Return the size of a file where its contents have that size, too."""
+def _stored_size(name: str) -> int | None:
+    """Return the size of a file; members of an archive have none of their own."""
     path = Path(name)
-    return path.stat().st_size if path.is_file() and path.suffix != ".gz" else None
+    return path.stat().st_size if path.is_file() else None
 
 
 def write_text(path: Path, text: str) -> None:
