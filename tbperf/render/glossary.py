@@ -38,6 +38,13 @@ CAUSE_DEFINITIONS = {
 }
 """What the thread that launched the work after a gap was doing; in order of precedence, but for `queued`."""
 
+CHANGES = {cause: f"never {text}" for cause, text in CAUSES.items()} | {
+    "host": "no launch calls, operators and Python on the host",
+    "synchronizing": "calls that wait for the GPU return at once",
+    "tensor_cores": "matrix work runs on tensor cores",
+}
+"""What the replay of a run leaves out."""
+
 TERMS = {
     "window": "from the first start to the last end of a device's kernels, copies and memsets",
     "step": "one turn of the program's loop, as the recorder marked it",
@@ -64,6 +71,7 @@ def words() -> dict[str, Any]:
         "causes": {
             cause: {"words": text, "definition": CAUSE_DEFINITIONS.get(cause, text)} for cause, text in CAUSES.items()
         },
+        "changes": CHANGES,
         "terms": TERMS,
         "rules": {rule.code: rule.page for rule in RULES},
         "fields": _fields(json_schema()),
