@@ -20,6 +20,7 @@ import json
 import os
 import re
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -32,7 +33,7 @@ from tbperf.render import render_markdown
 from tbperf.report import report_on
 from tbperf.tensorboard.scalars import joined, series_of_log, series_of_trace
 from tbperf.tensorboard.torch_tb import LABEL, encode_torch_tb
-from tbperf.tensorboard.xspace import encode_xspace
+from tbperf.tensorboard.xspace import MOST_KERNEL_ROWS, encode_xspace, kernel_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -76,6 +77,7 @@ def export(
         _require_tensorboard()
     done, places = Exported(), _Places()
     failed: list[TbperfError] = []
+    rows: Counter[Path] = Counter()
     sources = _sources(path, failed)
     for source in sources:
         home = out or _home(source, path)
@@ -91,11 +93,19 @@ def export(
                 file = _EXPORTERS[target](trace, home, places.of(trace, source, path))
                 ledger.note(source, path, target, file)
                 done.written.append(file)
+                if target == XPROF:
+                    rows[file.parent] += kernel_rows(trace)
         except TbperfError as error:
             failed.append(error)
     if failed and not (done.written or done.kept):
         raise failed[0]
     done.notes += [error.message for error in failed]
+    done.notes += [
+        f"{capture}: XProf keeps {MOST_KERNEL_ROWS:,} rows of kernels for all hosts together, the dearest of {count:,};"
+        " its rows for a single host are complete"
+        for capture, count in rows.items()
+        if count > MOST_KERNEL_ROWS
+    ]
     return done
 
 
