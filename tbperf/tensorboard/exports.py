@@ -74,7 +74,7 @@ def export(
     stands in the notes.  Raises TbperfError where nothing can be written, TraceFormatError where nothing can be read.
     """
     if TENSORBOARD in targets:
-        _require_tensorboard()
+        require_tensorboard()
     done, places = Exported(), _Places()
     failed: list[TbperfError] = []
     rows: Counter[Path] = Counter()
@@ -122,12 +122,14 @@ def _sources(path: Path, failed: list[TbperfError]) -> Iterator[Source]:
         failed.append(error)
 
 
-def _require_tensorboard() -> None:
+def require_tensorboard() -> None:
+    """Raise TbperfError where TensorBoard is not installed, or broken."""
     try:
         import tensorboard.compat.proto.event_pb2  # noqa: F401, PLC0415
+    except ModuleNotFoundError as error:
+        raise TbperfError("TensorBoard is not installed", _INSTALL) from error
     except Exception as error:
-        reason = f"it is broken: {error}" if not isinstance(error, ModuleNotFoundError) else "it is not installed"
-        raise TbperfError(f"TensorBoard cannot be used: {reason}", _INSTALL) from error
+        raise TbperfError(f"TensorBoard is installed, but broken: {error}", _INSTALL) from error
 
 
 def _home(source: Source, path: Path) -> Path:
@@ -181,7 +183,8 @@ class _Places:
 
 
 def _stem(name: str) -> str:
-    return re.sub(r"(\.pt\.trace)?(\.json|\.sqlite|\.tar|\.tgz)?(\.gz)?$", "", name.rpartition("/")[2]) or "trace"
+    """Return a file's name without its endings, and without the nanoseconds that torch's profiler puts into it."""
+    return re.sub(r"(\.\d{10,})?(\.pt\.trace)?(\.json|\.sqlite|\.tar|\.tgz)?(\.gz)?$", "", name.rpartition("/")[2])
 
 
 def _plain(text: str) -> str:
@@ -345,4 +348,4 @@ def _stamp(source: Source, path: Path) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-__all__ = ["TARGETS", "TENSORBOARD", "TORCH_TB", "XPROF", "Exported", "export"]
+__all__ = ["TARGETS", "TENSORBOARD", "TORCH_TB", "XPROF", "Exported", "export", "require_tensorboard"]
