@@ -22,7 +22,7 @@ from tbperf.errors import TraceFormatError, UsageError
 from tbperf.findings import Finding, diagnose
 from tbperf.findings.trust import cautions
 from tbperf.findings.verdict import about_ranks, recommendation, verdict
-from tbperf.readers import Source, file_source, find_traces, read_trace
+from tbperf.readers import Source, find_traces, path_source, read_trace
 from tbperf.readers.workers import MOST_WORKERS, run_side_by_side, usable_cores
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _many_small(files: list[Source]) -> bool:
 
 
 def _examine_file(path: Path, name: str, process: int | None, device: int | None) -> _Examined:
-    source = replace(file_source(path), name=name, process=process)
+    source = replace(path_source(path), name=name, process=process)
     return _examine(source, device, 1, lambda _bytes, _events: None)
 
 

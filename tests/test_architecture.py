@@ -39,6 +39,8 @@ ONLY = {
     "gzip": {"readers", "capture"},
     "json": {"readers", "capture", "render"},
     "pandas": {"trace", "analyses", "report"},
+    "pyarrow": {"readers"},
+    "sqlite3": {"readers"},
 }
 
 FILES = sorted(ROOT.rglob("*.py"))

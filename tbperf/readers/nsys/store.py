@@ -49,6 +49,8 @@ class Store(Protocol):
 
     columns: Mapping[str, tuple[str, ...]]
     """Columns of each table."""
+    objects: Collection[str]
+    """Names of all tables and views, as they are stored."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -102,9 +104,15 @@ class SqliteStore:
 
     def _look(self) -> None:
         self._database.execute("PRAGMA trusted_schema=OFF")
-        named = self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        names = [name.decode("utf-8", "replace") for (name,) in named]
-        self._tables = latest_versions([name for name in names if not name.startswith("sqlite_")])
+        kinds = {
+            name.decode("utf-8", "replace"): kind
+            for name, kind in self._database.execute(
+                "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view')"
+            )
+        }
+        self.objects: Collection[str] = kinds.keys()
+        names = [name for name, kind in kinds.items() if kind == b"table" and not name.startswith("sqlite_")]
+        self._tables = latest_versions(names)
         self.columns: Mapping[str, tuple[str, ...]] = {
             table: tuple(
                 column.decode("utf-8", "replace")
