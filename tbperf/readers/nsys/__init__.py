@@ -1,4 +1,4 @@
-"""Recordings of Nsight Systems, 2020 to 2026: exports as SQLite, Parquet or Arrow, and reports where nsys is at hand."""
+"""Recordings of Nsight Systems, 2020 to 2026: exports as SQLite, Parquet or Arrow; reports where nsys is at hand."""
 
 from __future__ import annotations
 
