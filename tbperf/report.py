@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -86,6 +87,7 @@ def analyze(
     paths: str | PathLike[str] | Iterable[str | PathLike[str]],
     *,
     device: int | None = None,
+    stage_from: str | None = None,
     jobs: int = 0,
     progress: Callable[[str, int, int], None] = lambda _name, _bytes, _events: None,
 ) -> Report:
@@ -95,7 +97,11 @@ def analyze(
     folder.  Traces are read and let go one after the other; ``progress`` is told the name of each, and the bytes and
     events read of it so far.  One that cannot be read does not keep the others from being reported.  Raises
     TraceFormatError where none can be read, UsageError for a device that no trace has.
+
+    ``stage_from`` is a regular expression: ranges whose name has a match are stages, too, named by its first group or,
+    without one, by what matches.
     """
+    _check_pattern(stage_from)
     given = [paths] if isinstance(paths, (str, PathLike)) else list(paths)
     files: list[Source] = []
     examined: list[_Examined] = []
@@ -106,19 +112,21 @@ def analyze(
                 if source.path is not None:
                     files.append(source)
                 else:  # a member of an archive: now or never
-                    examined.append(_examine(source, device, jobs, functools.partial(progress, source.name)))
+                    examined.append(
+                        _examine(source, device, stage_from, jobs, functools.partial(progress, source.name))
+                    )
         except TraceFormatError as error:  # noqa: PERF203 - an archive may be damaged behind members that were read
             if not examined:
                 raise
             unread.append(error)
     if _many_small(files) and jobs != 1:
-        tasks = [(source.path, source.name, source.process, device) for source in files]
+        tasks = [(source.path, source.name, source.process, device, stage_from) for source in files]
         workers = min(jobs or usable_cores(), MOST_WORKERS, len(files))
         for source, found in zip(files, run_side_by_side(_examine_file, tasks, workers), strict=True):
             examined.append(found)
             progress(source.name, found.report.bytes if found.report else 0, found.report.events if found.report else 0)
     else:
-        examined += [_examine(s, device, jobs, functools.partial(progress, s.name)) for s in files]
+        examined += [_examine(s, device, stage_from, jobs, functools.partial(progress, s.name)) for s in files]
     unread += [found.error for found in examined if found.error is not None]
     if unread and len(unread) >= len(examined):
         raise unread[0]
@@ -160,14 +168,25 @@ def _many_small(files: list[Source]) -> bool:
     return len(sizes) > 1 and max(sizes) < _LARGE_BYTES and sum(sizes) > _WORTH_PROCESSES_BYTES
 
 
-def _examine_file(path: Path, name: str, process: int | None, device: int | None) -> _Examined:
+def _examine_file(path: Path, name: str, process: int | None, device: int | None, stage_from: str | None) -> _Examined:
     source = replace(path_source(path), name=name, process=process)
-    return _examine(source, device, 1, lambda _bytes, _events: None)
+    return _examine(source, device, stage_from, 1, lambda _bytes, _events: None)
 
 
-def _examine(source: Source, device: int | None, jobs: int, progress: Callable[[int, int], None]) -> _Examined:
+def _check_pattern(pattern: str | None) -> None:
     try:
-        trace = read_trace(source, jobs=jobs, progress=progress)
+        re.compile(pattern or "")
+    except re.error as error:
+        raise UsageError(
+            f"--stage-from {pattern!r}: no regular expression: {error}", "such as 'train/(\\w+)'"
+        ) from error
+
+
+def _examine(
+    source: Source, device: int | None, stage_from: str | None, jobs: int, progress: Callable[[int, int], None]
+) -> _Examined:
+    try:
+        trace = replace(read_trace(source, jobs=jobs, progress=progress), stage_pattern=stage_from)
     except TraceFormatError as error:
         return _Examined(error=error)
     devices = trace.devices

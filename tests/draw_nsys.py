@@ -72,7 +72,8 @@ class Export:
         }
         row = {name: value for name, value in required.items() if name != "id"} | row
         marks = ", ".join("?" * len(row))
-        insert = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})"  # noqa: S608 - names of this module
+        values = f"({', '.join(row)}) VALUES ({marks})" if row else "DEFAULT VALUES"
+        insert = f"INSERT INTO {table} {values}"
         self.database.execute(insert, list(row.values()))
 
     def string(self, text):

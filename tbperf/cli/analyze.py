@@ -49,6 +49,11 @@ if TYPE_CHECKING:
 )
 @click.option("--device", type=click.IntRange(0), help="Only this GPU.")
 @click.option(
+    "--stage-from",
+    metavar="REGEX",
+    help="Ranges whose name has a match are stages, named by its first group or by what matches.",
+)
+@click.option(
     "--jobs", type=click.IntRange(0), default=0, help="Processes that read a large trace; by default one a core."
 )
 def command(  # noqa: PLR0913, PLR0917 - one parameter an option
@@ -59,18 +64,19 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     details: bool,  # noqa: FBT001
     only: tuple[str, ...],
     device: int | None,
+    stage_from: str | None,
     jobs: int,
 ) -> None:
     """Report where the time of a recorded run went, and why the GPU idled.
 
-    PATH is a trace of torch.profiler (.json or .json.gz), a run folder of `tbperf record`, a tar of traces, or any
-    folder that holds traces, such as TensorBoard's log folder.
+    PATH is a trace of torch.profiler (.json or .json.gz), a recording of Nsight Systems (.sqlite, .nsys-rep), a run
+    folder of `tbperf record`, a tar of traces, or any folder that holds traces, such as TensorBoard's log folder.
     """
     from tbperf.render import render_json, render_text  # noqa: PLC0415 - only what is asked for
     from tbperf.report import analyze  # noqa: PLC0415
 
     with progress_of_reading() as progress:
-        report = analyze(paths, device=device, jobs=jobs, progress=progress)
+        report = analyze(paths, device=device, stage_from=stage_from, jobs=jobs, progress=progress)
     if format_ == "json":
         text = render_json(report)
     else:

@@ -59,7 +59,20 @@ def annotated_stage(name: str) -> str | None:
     return next((stage for pattern, stage in _ANNOTATIONS if pattern.match(name)), None)
 
 
-def tile_stages(ranges: Table, ops: Table, strings: Strings, main_thread: int) -> tuple[Tiling, tuple[str, ...]]:
+def matched_stage(pattern: str) -> Callable[[str], str | None]:
+    """Return what gives the stage of a range by a pattern: its first group or, without one, what matches."""
+    search = re.compile(pattern).search
+
+    def stage_of(name: str) -> str | None:
+        match = search(name)
+        return ((match[1] if match.re.groups else match[0]) or None) if match else None
+
+    return stage_of
+
+
+def tile_stages(
+    ranges: Table, ops: Table, strings: Strings, main_thread: int, stage_of: Callable[[str], str | None]
+) -> tuple[Tiling, tuple[str, ...]]:
     """Return the stage of each moment, as labels into the names that are returned with it.
 
     On each thread the innermost open stage counts.  The main thread decides; other threads fill what it leaves open,
@@ -67,16 +80,14 @@ def tile_stages(ranges: Table, ops: Table, strings: Strings, main_thread: int) -
     """
     names: dict[str, int] = {}
 
-    def coder(stage_of: Callable[[str], str | None]) -> Callable[[str], int]:
-        def code(name: str) -> int:
-            stage = stage_of(name)
-            return NONE if stage is None else names.setdefault(stage, len(names))
+    def code(name: str) -> int:
+        stage = stage_of(name)
+        return NONE if stage is None else names.setdefault(stage, len(names))
 
-        return code
-
-    label_of_name = strings.labelled(coder(own_stage))
-    if not (label_of_name[ranges["name"]] >= 0).any():
-        label_of_name = strings.labelled(coder(annotated_stage))
+    used = np.zeros(len(strings.texts), np.bool_)
+    used[ranges["name"]] = True
+    label_of_name = np.full(len(strings.texts), NONE, np.int64)
+    label_of_name[used] = [code(strings[name]) for name in np.flatnonzero(used).tolist()]
     threads = sorted(set(ranges["thread"].tolist()), key=lambda thread: thread != main_thread)
     layers = [_innermost_stage(ranges.rows(ranges["thread"] == thread), label_of_name) for thread in threads]
     if "backward" not in names:

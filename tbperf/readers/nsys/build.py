@@ -166,6 +166,7 @@ def build(source: Source, size: int, store: Store, told: Callable[[int], None]) 
         bytes=size,
         events=build_.events,
         **tables,
+        stage_pattern=None,
         threads=threads,
         strings=build_.strings,
         gpus=tuple(_gpus(store, process)),
