@@ -42,6 +42,8 @@ ONLY = {
     "google": {"tensorboard"},
     "tensorboard": {"tensorboard"},
     "pandas": {"trace", "analyses", "report"},
+    "pyarrow": {"readers"},
+    "sqlite3": {"readers", "capture"},
 }
 
 FILES = sorted(ROOT.rglob("*.py"))

@@ -90,6 +90,8 @@ PLANTS = {
 LATE = ("starved", "few workers", "in process", "slow transform", "slow storage")
 OF_THE_LOADER = {"slow transform": 0.7 * 0.85, "slow storage": 0.8 * 0.85}
 """What part of a batch's time it is."""
+TWO_FAULTS = 0.4
+"""Part of the trials with a second fault."""
 MARGIN = 1.35
 """What lies closer to its threshold than this factor is not scored."""
 
@@ -126,7 +128,7 @@ class Score:
 
 
 def draw_program(seed: int) -> Program:
-    """Draw a program with no, one or two faults."""
+    """Draw a program with no, one or two faults; seeds that follow each other take turns with the first one."""
     draw = random.Random(seed)  # noqa: S311 - reproducible, not secret
     base = Program(
         seed=seed,
@@ -138,8 +140,10 @@ def draw_program(seed: int) -> Program:
         ranks=draw.choice((1, 1, 2)),
     )
     step = 3 * base.ops * base.kernel_ns
-    names: list[str] = []
-    for _ in range(draw.choice((0, 1, 1, 1, 1, 2, 2))):
+    names = [name for name in [None, None, *PLANTS][seed % (len(PLANTS) + 2) :][:1] if name is not None]
+    if any(PLANTS[name].ranks for name in names):
+        base = dataclasses.replace(base, ranks=PLANTS[names[0]].ranks)
+    if names and draw.random() < TWO_FAULTS:
         allowed = [n for n, p in PLANTS.items() if p.ranks in (0, base.ranks) and n not in names]
         if set(names) & set(LATE):  # batches are late for one reason
             allowed = [name for name in allowed if name not in LATE]

@@ -24,6 +24,7 @@ from tbperf.analyses.loader import (
 )
 from tbperf.analyses.memory import MemoryUse, measure_memory
 from tbperf.analyses.modules import Module, has_modules, sum_modules
+from tbperf.analyses.nsys import Nsys, state
 from tbperf.analyses.operators import (
     HostThread,
     Operator,
@@ -133,6 +134,8 @@ class TraceReport:
     loader_workers: Rows[LoaderWorker]
     hardware: Rows[HardwareSeries]
     throttling: Rows[Throttling]
+    nsys: Nsys | None
+    """What NVIDIA's tools would state of it; null for recordings of other recorders."""
     skipped: tuple[Skipped, ...]
 
 
@@ -164,6 +167,7 @@ def examine(trace: Trace) -> TraceReport:
         launches=launches if isinstance(launches, Launches) else None,
         loading=loading if isinstance(loading, Loading) else None,
         **{name: _rows(answers[name]) for name in _ROW_LISTS},
+        nsys=state(trace) if trace.format == "nsys" else None,
         skipped=tuple(found for found in answers.values() if isinstance(found, Skipped)),
     )
 

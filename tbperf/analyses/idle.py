@@ -67,6 +67,15 @@ _STAGE_CAUSES = {
     "final_eval": "validation",
 }
 
+_OVERHEAD_OF_CUDA = {
+    "module_load": re.compile(
+        r"Lazy Function Loading|Runtime Triggered Module Loading|Runtime module loading|Driver (?:JIT )?compiler",
+        re.IGNORECASE,
+    ),
+    "launch": re.compile(r"Command Buffer Full", re.IGNORECASE),
+}
+"""What CUPTI reports as overhead, but the program would have had to bear without a profiler, too."""
+
 LONGEST = 50
 """So many gaps are described one by one."""
 
@@ -278,11 +287,15 @@ class HostActivity:
 
     def _layers(self, thread: int) -> Iterator[tuple[int, Spans]]:
         trace = self._trace
-        yield CAUSES.index("profiler"), _spans(trace.overhead)
+        of_cuda = {cause: trace.named(trace.overhead, name.match) for cause, name in _OVERHEAD_OF_CUDA.items()}
+        mine = trace.overhead["thread"] == thread
+        yield CAUSES.index("profiler"), _spans(trace.overhead.rows(~np.logical_or.reduce([*of_cuda.values()])))
         api = trace.api.rows(trace.api["thread"] == thread)
         for cause in ("sync", "memcpy", "allocation", "module_load", "launch"):
             mask = self._calls[cause][trace.api["thread"] == thread]
             spans = _spans(api.rows(mask))
+            if cause in of_cuda:
+                spans |= _spans(trace.overhead.rows(of_cuda[cause] & mine))
             if cause == "module_load":
                 spans |= self._compiling(thread)
             yield CAUSES.index(cause), spans
@@ -291,7 +304,10 @@ class HostActivity:
             if stage in trace.stage_names:
                 open_stage = self._stage_open[stage][trace.ranges["thread"] == thread]
                 yield CAUSES.index(cause), _spans(ranges.rows(open_stage))
-        yield CAUSES.index("host_op"), _spans(trace.ops.rows(trace.ops["thread"] == thread))
+        yield (
+            CAUSES.index("host_op"),
+            _spans(trace.ops.rows(trace.ops["thread"] == thread)) | _spans(trace.os.rows(trace.os["thread"] == thread)),
+        )
         yield (
             CAUSES.index("python"),
             _spans(ranges) | _spans(trace.python.rows(trace.python["thread"] == thread)),
@@ -334,7 +350,7 @@ class HostActivity:
         for candidate in (thread, trace.main_thread):
             open_rows = [
                 (int(table["start_ns"][row]), trace.strings[table["name"][row]])
-                for table in (trace.ranges, trace.ops, trace.api)
+                for table in (trace.ranges, trace.ops, trace.os, trace.api)
                 if (row := int(trace.innermost(table, candidate).at(at)[0])) != NOTHING
             ]
             if open_rows:

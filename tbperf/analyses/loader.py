@@ -161,7 +161,7 @@ def weigh_loader(trace: Trace) -> Loading:
 
 
 def _demand(trace: Trace) -> int | None:
-    """Return the mean length of a step without what it waits for its batch."""
+    """Return the mean length of a step without what it waits for its batch; a device needs what it works, at least."""
     if not len(trace.steps):
         return None
     window = host_window(trace)
@@ -170,4 +170,5 @@ def _demand(trace: Trace) -> int | None:
         for stage in ("dataload", "fetch")
         if stage in trace.stage_names
     )
-    return (window.total_ns - waiting) // len(trace.steps)
+    working = max((busy.total_ns for busy in trace.busy.values()), default=0)
+    return max(window.total_ns - waiting, working) // len(trace.steps)

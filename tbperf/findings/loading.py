@@ -77,7 +77,12 @@ class Starvation:
 
 
 def starved(trace: TraceReport) -> Iterator[Starvation]:
-    """Yield each device that waits for batches long enough to speak of; on the CPU, the loop."""
+    """Yield each device that waits for batches long enough to speak of; on the CPU, the loop.
+
+    A prediction reads its images itself: that is for PREDICT002 to tell.
+    """
+    if trace.phase == "predict":
+        return
     pace = (trace.loading.supply_ns, trace.loading.demand_ns or 0) if trace.loading else (0, 0)
     for device in trace.devices:
         cost = idle_ns(trace, device.device, "dataloader")
