@@ -9,7 +9,7 @@ from tbperf.capture.folder import read_journal
 from tbperf.capture.summary import read_steps, stage_coverage, summarize_outside, summarize_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 Event = dict[str, Any]
@@ -18,8 +18,9 @@ Event = dict[str, Any]
 def read_outcome(folder: Path, traces: Sequence[Path]) -> dict[str, Any]:
     """Return what run.json says about a run beyond what was known before it began."""
     events = read_journal(folder)
-    windows = [_window(event, traces) for event in _of("window", events)]
-    coverage = [share for trace in traces for share in stage_coverage(trace)]
+    shares = {trace.name: stage_coverage(trace) for trace in traces}
+    windows = [_window(event, shares) for event in _of("window", events)]
+    coverage = [share for found in shares.values() for share in found]
     return {
         "versions": _versions(events),
         "arguments": {event["phase"]: event["arguments"] for event in reversed(_of("arguments", events))},
@@ -29,7 +30,7 @@ def read_outcome(folder: Path, traces: Sequence[Path]) -> dict[str, Any]:
         "windows": windows,
         "steps": summarize_steps(read_steps(folder)),
         "outside_steps": summarize_outside(_of("outside", events)),
-        "coverage": {"lowest": min(coverage), "mean": fmean(coverage)} if coverage else None,
+        "coverage": _coverage(coverage),
         "notes": _notes(events, windows),
     }
 
@@ -44,10 +45,15 @@ def _versions(events: Sequence[Event]) -> dict[str, str | None]:
     return {name: told[0][name] if told else None for name in names}
 
 
-def _window(event: Event, traces: Sequence[Path]) -> dict[str, Any]:
-    file = next((trace.name for trace in traces if trace.name.startswith(event["file"])), None)
+def _window(event: Event, shares: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    file = next((name for name in shares if event["file"] and name.startswith(event["file"])), None)
     names = ("phase", "pid", "first_step", "steps", "planned_steps", "warmup_steps")
-    return {**{name: event[name] for name in names}, "file": file}
+    return {**{name: event[name] for name in names}, "file": file, "coverage": _coverage(shares.get(file or "", ()))}
+
+
+def _coverage(shares: Sequence[float]) -> dict[str, float] | None:
+    """Return the share of the steps that lies in named stages; None where no trace tells."""
+    return {"lowest": min(shares), "mean": fmean(shares)} if shares else None
 
 
 def _notes(events: Sequence[Event], windows: Sequence[dict[str, Any]]) -> list[str]:
