@@ -18,6 +18,9 @@ from tbperf.capture.dataset import write_dataset
 
 VERSIONS = ("8.0.200", "8.1.47", "8.2.103", "8.3.0", "8.3.200", "8.4.0", "newest")
 
+OLD_DEPENDENCIES = ("tqdm", "seaborn", "py-cpuinfo", "thop")
+"""What older versions import and newer ones no longer bring along."""
+
 PROGRAM = """
 import numpy
 if not hasattr(numpy, "trapz"):  # numpy 2.4 took away what versions before 8.3.100 call
@@ -42,22 +45,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         data = write_dataset(place / "data", images=64, size=160)
+        versions = options.keep or place / "versions"
+        dependencies = install_into(versions / "dependencies", OLD_DEPENDENCIES)
         print("| ultralytics | torch | train | val | predict | |\n|---|---|---|---|---|---|")
         for version in options.versions:
-            print(row(version, install(version, options.keep or place / "versions"), place, data), flush=True)
+            wanted = "ultralytics" if version == "newest" else f"ultralytics=={version}"
+            packages = install_into(versions / version, (wanted,))
+            print(row(version, f"{packages}{os.pathsep}{dependencies}", place, data), flush=True)
 
 
-def install(version: str, versions: Path) -> Path:
-    """Install one version into a folder, unless it is there."""
-    folder = versions / version
+def install_into(folder: Path, distributions: tuple[str, ...]) -> Path:
+    """Install into a folder of their own, without what they depend on, unless it is there."""
     if not folder.exists():
-        wanted = "ultralytics" if version == "newest" else f"ultralytics=={version}"
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), wanted]
-        subprocess.run(command, check=True)
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
+        subprocess.run([*command, *distributions], check=True)
     return folder
 
 
-def row(version: str, packages: Path, place: Path, data: Path) -> str:
+def row(version: str, packages: str, place: Path, data: Path) -> str:
     """Record one version, and lay out what came of it."""
     folder = place / f"run-{version}"
     folder.mkdir()
@@ -90,9 +95,9 @@ def cell(about: dict, phase: str) -> str:
     return f"{sum(window['steps'] for window in windows)} steps, {mean:.2%}"
 
 
-def run(command: list[str], folder: Path, packages: Path) -> int:
+def run(command: list[str], folder: Path, packages: str) -> int:
     """Run a command with one version of Ultralytics; older ones load their weights as torch did then."""
-    path = os.pathsep.join([str(packages), str(Path(__file__).parents[2])])
+    path = os.pathsep.join([packages, str(Path(__file__).parents[2])])
     own = {
         "PYTHONPATH": path,
         "YOLO_OFFLINE": "true",
