@@ -16,10 +16,11 @@ ALLOWED = {
     "readers": {"trace", "errors", "intervals"},
     "analyses": {"trace", "intervals"},
     "findings": {"analyses"},
-    "report": {"readers", "analyses", "findings", "errors"},
-    "render": {"report", "analyses", "findings"},
+    "report": {"readers", "trace", "analyses", "findings", "errors"},
+    "render": {"report", "analyses", "findings", "trace", "intervals", "errors"},
     "capture": {"errors"},
-    "cli": {"report", "render", "capture", "errors"},
+    "tensorboard": {"trace", "intervals", "analyses", "findings", "report", "readers", "render", "errors"},
+    "cli": {"report", "render", "capture", "tensorboard", "errors"},
     "__init__": {"report", "capture"},
     "__main__": {"cli"},
 }
@@ -36,9 +37,13 @@ ONLY = {
     "rich": {"cli", "render"},
     "msgspec": {"readers", "render", "capture"},
     "isal": {"readers", "capture"},
-    "gzip": {"readers", "capture"},
-    "json": {"readers", "capture", "render"},
+    "gzip": {"readers", "capture", "tensorboard"},
+    "json": {"readers", "capture", "render", "tensorboard"},
+    "google": {"tensorboard"},
+    "tensorboard": {"tensorboard"},
     "pandas": {"trace", "analyses", "report"},
+    "pyarrow": {"readers"},
+    "sqlite3": {"readers", "capture"},
 }
 
 FILES = sorted(ROOT.rglob("*.py"))

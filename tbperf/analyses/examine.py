@@ -14,6 +14,7 @@ from tbperf.analyses.kernels import Hotspot, KernelFamily, find_hotspots, sum_fa
 from tbperf.analyses.launches import Calls, Launches, count_launches, find_allocations, find_module_loads, find_syncs
 from tbperf.analyses.memory import MemoryUse, measure_memory
 from tbperf.analyses.modules import Module, has_modules, sum_modules
+from tbperf.analyses.nsys import Nsys, state
 from tbperf.analyses.operators import (
     HostThread,
     Operator,
@@ -84,6 +85,8 @@ class TraceReport:
     versions: Mapping[str, str | None]
     dropped: Mapping[str, int]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    """What the recorder itself warned of."""
     truncated: bool
     linked_share: float | None
     """Share of device work whose launch is in the trace; null without device work."""
@@ -108,6 +111,8 @@ class TraceReport:
     threads: Rows[HostThread]
     modules: Rows[Module]
     memory: Rows[MemoryUse]
+    nsys: Nsys | None
+    """What NVIDIA's tools would state of it; null for recordings of other recorders."""
     skipped: tuple[Skipped, ...]
 
 
@@ -130,6 +135,7 @@ def examine(trace: Trace) -> TraceReport:
         versions={name: trace.versions.get(name) for name in dict.fromkeys((*_VERSIONS, *trace.versions))},
         dropped=dict(trace.dropped),
         notes=trace.notes,
+        warnings=trace.warnings,
         truncated=trace.truncated,
         linked_share=float((trace.launched_by >= 0).mean()) if trace.has("gpu") else None,
         idle=idle.causes if isinstance(idle, Idle) else Rows(),
@@ -137,6 +143,7 @@ def examine(trace: Trace) -> TraceReport:
         gap_lengths=idle.lengths if isinstance(idle, Idle) else Rows(),
         launches=launches if isinstance(launches, Launches) else None,
         **{name: _rows(answers[name]) for name in _ROW_LISTS},
+        nsys=state(trace) if trace.format == "nsys" else None,
         skipped=tuple(found for found in answers.values() if isinstance(found, Skipped)),
     )
 
@@ -155,7 +162,7 @@ def _text(value: object) -> str | None:
 
 def _answer(analysis: Analysis, trace: Trace) -> Any:
     missing = [reason for need in analysis.needs if (reason := _why_missing(need, trace))]
-    return Skipped(analysis.name, missing[0]) if missing else analysis.run(trace)
+    return Skipped(analysis.name, missing[0]) if missing else trace.once(analysis.run)
 
 
 def _why_missing(need: str, trace: Trace) -> str | None:
