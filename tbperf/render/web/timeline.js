@@ -686,7 +686,7 @@ function longestRows(lane, count) {
   return rows.sort((a, b) => lane.end[b] - lane.start[b] - (lane.end[a] - lane.start[a])).slice(0, count);
 }
 
-/** «#1f5bbf» as [red, green, blue]. */
+/** «#1f5bbf», the only form of colours in the style sheet, as [red, green, blue]. */
 function rgb(text) {
   const hex = text.replace("#", "");
   return [0, 2, 4].map((at) => Number.parseInt(hex.slice(at, at + 2), 16) || 0);
