@@ -43,6 +43,8 @@ ONLY = {
     "tensorboard": {"tensorboard"},
     "werkzeug": {"tensorboard"},
     "pandas": {"trace", "analyses", "report"},
+    "pyarrow": {"readers"},
+    "sqlite3": {"readers", "capture"},
 }
 
 FILES = sorted(ROOT.rglob("*.py"))

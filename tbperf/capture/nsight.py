@@ -163,7 +163,8 @@ def _scrub(path: Path) -> None:
             database.execute("DELETE FROM META_DATA_CAPTURE WHERE name LIKE '%ENV%' OR name LIKE '%HOST%'")
         if "PROCESSES" in tables:
             _forget_other_processes(database, tables)
-        database.execute("DELETE FROM StringIds WHERE instr(value, char(0)) OR value LIKE 'PATH=%'")
+        if "StringIds" in tables:
+            database.execute("DELETE FROM StringIds WHERE instr(value, char(0)) OR value LIKE 'PATH=%'")
         database.commit()
         database.execute("VACUUM")
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import Callable
 
 _TAPPED = (
     "engine.trainer",

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 _DEFAULT_PORT = 6006
 _ADDRESS = re.compile(r"\bat (http://\S+)")
-_NOISE = re.compile(r"\s*$|I\d{4} |INFO|NOTE: |W0000 .*absl|WARNING: All log messages before absl")
+_NOISE = re.compile(
+    r"\s*$|I\d{4} |INFO|NOTE: |WARNING: All log messages before absl|TensorFlow installation not found"
+    r'|.*"--load_fast=false" and report issues|\s*https://github.com/tensorflow/tensorboard/issues/4784'
+)
 """What TensorBoard and its plugins say while all is well."""
 
 
@@ -49,8 +52,9 @@ def command(path: Path | None, port: int | None, jobs: int) -> None:
     path = _log_folder() if path is None else path
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder", "name a folder of runs, such as `runs`")
-    if util.find_spec("tensorboard") is None:
-        raise TbperfError("TensorBoard is not installed", "pip install 'tbperf[tensorboard]'")
+    from tbperf.tensorboard.exports import require_tensorboard  # noqa: PLC0415 - only what is asked for
+
+    require_tensorboard()
     with _folder_of(path) as folder:
         for line in _prepare(folder, jobs):
             _say(line)
@@ -119,34 +123,57 @@ def _run_tensorboard(folder: Path, port: int | None) -> int:
         text=True,
         errors="replace",
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on
         preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one thread only
     )
-    stopped = False
+    stopped = threading.Event()
 
-    def pass_on(number: int, _frame: object) -> None:
-        nonlocal stopped
-        stopped = True
+    def stop(_number: int, _frame: object) -> None:
         with contextlib.suppress(ProcessLookupError):
-            # Its own reaction to SIGHUP is none.
-            child.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
+            child.terminate()  # the one signal at which it tidies up
+        stopped.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, pass_on)
+        signal.signal(number, stop)
     assert child.stderr is not None  # noqa: S101 - a pipe was asked for
-    listener = threading.Thread(target=_listen, args=(child.stderr,), daemon=True)
+    listener = threading.Thread(target=_listen, args=(child.stderr, stopped), daemon=True)
     listener.start()
-    code = child.wait()
+    code = _wait(child, stopped)
     listener.join(timeout=1)
-    if stopped:
+    if stopped.is_set():
         return 0
     if code:
         raise TbperfError(f"TensorBoard ended with exit code {code}", "what it said stands above")
     return 0
 
 
-def _listen(messages: IO[str]) -> None:
-    """Show the address, and what TensorBoard has to complain about."""
+def _wait(child: subprocess.Popen[str], stopped: threading.Event) -> int:
+    """Wait for TensorBoard to end; once it was told to, not for long: its plugins finish what they are reading."""
+    patience = _TIDY_UP_S
+    while True:
+        try:
+            return child.wait(_LOOK_S)
+        except subprocess.TimeoutExpired:  # noqa: PERF203 - twice a second
+            patience -= _LOOK_S if stopped.is_set() else 0
+            if patience <= 0:
+                _kill(child)
+
+
+def _kill(child: subprocess.Popen[str]) -> None:
+    """End it with the processes that its plugins started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+_LOOK_S = 0.5
+_TIDY_UP_S = 5.0
+
+
+def _listen(messages: IO[str], stopped: threading.Event) -> None:
+    """Show the address, and what TensorBoard has to complain about while it runs."""
     for line in messages:
+        if stopped.is_set():
+            continue
         found = _ADDRESS.search(line)
         if found:
             _say(f"{found[1]} (ends with Ctrl-C)")

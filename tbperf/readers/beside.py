@@ -185,12 +185,13 @@ def _samples(
 ) -> Table:
     at = np.array([moment - origin for moment, _ in rows], np.int64)
     values = np.array([[np.nan if value is None else value for value in row] for _, row in rows], np.float64)
+    values = values.reshape(len(rows), len(header.columns))
     columns: dict[str, list[npt.NDArray[Any]]] = defaultdict(list)
     for index, (series, device) in enumerate(header.columns):
         own = _ordinal(trace, device) if series.startswith(_OF_GPUS) else device
         if own == NONE and device != NONE:
             continue
-        known = np.flatnonzero(~np.isnan(values[:, index])) if rows else np.zeros(0, np.int64)
+        known = np.flatnonzero(~np.isnan(values[:, index]))
         first, last = np.searchsorted(at[known], window)
         rows_of = known[max(0, first - 1) : last + 1]
         columns["start_ns"].append(at[rows_of])

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 OWNERS = {
-    "kernels": "a kernel that is no collective runs on any stream",
+    "kernels": "a kernel that is no collective runs on any stream, or a graph that was timed as a whole",
     "collectives": "a collective (NCCL, RCCL) runs and no other kernel",
     "copies": "a copy runs and no kernel",
     "memsets": "a memset runs and nothing else",
@@ -31,7 +31,7 @@ CAUSE_DEFINITIONS = {
     "save": "in such a stage",
     "plot": "in such a stage",
     "validation": "in such a stage",
-    "host_op": "inside a framework operator",
+    "host_op": "inside a framework operator, or in a call of the operating system's runtime (Nsight Systems)",
     "python": "inside a step, range or Python call, in no operator",
     "unknown": "in nothing that the trace shows",
     "queued": "past the call: the work was launched and did not run yet",

@@ -20,6 +20,7 @@ import json
 import os
 import re
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -32,7 +33,7 @@ from tbperf.render import render_markdown
 from tbperf.report import report_on
 from tbperf.tensorboard.scalars import joined, series_of_log, series_of_trace
 from tbperf.tensorboard.torch_tb import LABEL, encode_torch_tb
-from tbperf.tensorboard.xspace import encode_xspace
+from tbperf.tensorboard.xspace import MOST_KERNEL_ROWS, encode_xspace, kernel_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -73,9 +74,10 @@ def export(
     stands in the notes.  Raises TbperfError where nothing can be written, TraceFormatError where nothing can be read.
     """
     if TENSORBOARD in targets:
-        _require_tensorboard()
+        require_tensorboard()
     done, places = Exported(), _Places()
     failed: list[TbperfError] = []
+    rows: Counter[Path] = Counter()
     sources = _sources(path, failed)
     for source in sources:
         home = out or _home(source, path)
@@ -91,11 +93,19 @@ def export(
                 file = _EXPORTERS[target](trace, home, places.of(trace, source, path))
                 ledger.note(source, path, target, file)
                 done.written.append(file)
+                if target == XPROF:
+                    rows[file.parent] += kernel_rows(trace)
         except TbperfError as error:
             failed.append(error)
     if failed and not (done.written or done.kept):
         raise failed[0]
     done.notes += [error.message for error in failed]
+    done.notes += [
+        f"{capture}: XProf keeps {MOST_KERNEL_ROWS:,} rows of kernels for all hosts together, the dearest of {count:,};"
+        " its rows for a single host are complete"
+        for capture, count in rows.items()
+        if count > MOST_KERNEL_ROWS
+    ]
     return done
 
 
@@ -112,12 +122,14 @@ def _sources(path: Path, failed: list[TbperfError]) -> Iterator[Source]:
         failed.append(error)
 
 
-def _require_tensorboard() -> None:
+def require_tensorboard() -> None:
+    """Raise TbperfError where TensorBoard is not installed, or broken."""
     try:
         import tensorboard.compat.proto.event_pb2  # noqa: F401, PLC0415
+    except ModuleNotFoundError as error:
+        raise TbperfError("TensorBoard is not installed", _INSTALL) from error
     except Exception as error:
-        reason = f"it is broken: {error}" if not isinstance(error, ModuleNotFoundError) else "it is not installed"
-        raise TbperfError(f"TensorBoard cannot be used: {reason}", _INSTALL) from error
+        raise TbperfError(f"TensorBoard is installed, but broken: {error}", _INSTALL) from error
 
 
 def _home(source: Source, path: Path) -> Path:
@@ -171,7 +183,8 @@ class _Places:
 
 
 def _stem(name: str) -> str:
-    return re.sub(r"(\.pt\.trace)?(\.json|\.sqlite|\.tar|\.tgz)?(\.gz)?$", "", name.rpartition("/")[2]) or "trace"
+    """Return a file's name without its endings, and without the nanoseconds that torch's profiler puts into it."""
+    return re.sub(r"(\.\d{10,})?(\.pt\.trace)?(\.json|\.sqlite|\.tar|\.tgz)?(\.gz)?$", "", name.rpartition("/")[2])
 
 
 def _plain(text: str) -> str:
@@ -335,4 +348,4 @@ def _stamp(source: Source, path: Path) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-__all__ = ["TARGETS", "TENSORBOARD", "TORCH_TB", "XPROF", "Exported", "export"]
+__all__ = ["TARGETS", "TENSORBOARD", "TORCH_TB", "XPROF", "Exported", "export", "require_tensorboard"]

@@ -9,6 +9,7 @@ own, so that what it shows is what this module wrote.
   that step times are those of the report.  XProf counts of an event only what lies in its step.
 - ``tf_op`` is ``stage/module/…/operator:Type``.  Kernel statistics are kept by name, shape *and* ``tf_op``, at most
   `MOST_KERNEL_ROWS` of them; where there would be more, modules and then stages are left out of it, never kernels.
+  For all hosts of a capture together, XProf puts the rows of each under each other, and keeps as many in all.
 - XProf tells tensor cores and 16 bit by names.  Where those do not tell it, a mark is added: `TENSOR_CORES_MARK` to
   the name, ``half`` as the shape.
 """
@@ -66,16 +67,16 @@ def encode_xspace(trace: Trace, host: str, timestamp_ns: int = 0) -> Iterator[by
     ``timestamp_ns``: the trace's origin on the clock that all ranks share, small enough that picoseconds of it fit 64
     bits (213 days).
     """
-    names = _Names(trace)
+    names = trace.once(_Names)
     for number, device in enumerate(trace.devices):
         yield from _encoded_plane(_device_plane(trace, names, number, device, timestamp_ns))
     yield from _encoded_plane(_host_plane(trace, len(trace.devices), timestamp_ns))
     yield wire.field(4, host)
 
 
-def kernels_of_no_length(trace: Trace) -> int:
-    """Count kernels that XProf leaves out of its kernel statistics: they took less than the trace's resolution."""
-    return int((trace.kernels & (trace.gpu["dur_ns"] == 0)).sum())
+def kernel_rows(trace: Trace) -> int:
+    """Return how many rows XProf's kernel statistics have for a trace."""
+    return trace.once(_Names).kernel_rows
 
 
 # What an XSpace is made of.
@@ -284,22 +285,27 @@ class _Names:
         return found, at.astype(np.int64)
 
     @cached_property
-    def tf_op(self) -> tuple[list[str], Ns]:
-        """The finest paths with which XProf's kernel statistics keep all kernels."""
+    def _finest(self) -> tuple[list[str], Ns, int]:
         trace, kernels = self.trace, np.flatnonzero(self.trace.kernels)
-        look = np.stack([trace.gpu[c][kernels].astype(np.int64) for c in ("name", *_LAUNCH)], axis=1)
+        look = np.stack([trace.gpu[column][kernels].astype(np.int64) for column in ("name", *_LAUNCH)], axis=1)
         _, shape = np.unique(look, axis=0, return_inverse=True)
         staged = len(trace.stage_names) > 0
-        for levels in (
-            lambda scope: scope,
-            lambda scope: scope[:1] if staged else (),
-            lambda _scope: (),
-        ):
+        for levels in (lambda scope: scope, lambda scope: scope[:1] if staged else (), lambda _scope: ()):
             found, which = self.paths(levels)
             rows = len(np.unique(shape.ravel() * (len(found) + 1) + which[kernels]))
             if rows <= MOST_KERNEL_ROWS:
                 break
-        return found, which
+        return found, which, rows
+
+    @property
+    def tf_op(self) -> tuple[list[str], Ns]:
+        """The finest paths with which XProf's kernel statistics keep all kernels, and which of these each row has."""
+        return self._finest[:2]
+
+    @property
+    def kernel_rows(self) -> int:
+        """How many rows of kernel statistics that gives."""
+        return self._finest[2]
 
     @cached_property
     def is_16_bit(self) -> Bools:

@@ -145,8 +145,14 @@ def test_ranks_are_hosts_of_one_capture(profile, corpus):
     for trace in report.traces:
         rows = profile.kernels(RANKS, host=f"rank{trace.rank}")
         assert sum(row["occurrences"] for row in rows) == sum(device.kernels for device in trace.devices)
-    total = sum(round(1000 * row["total_duration_us"]) for row in profile.kernels(RANKS))
-    assert total == sum(device.kernel_ns for trace in report.traces for device in trace.devices)
+        total = sum(round(1000 * row["total_duration_us"]) for row in rows)
+        assert total == sum(device.kernel_ns for device in trace.devices)
+
+
+def test_an_export_says_that_xprof_keeps_not_all_rows_of_many_hosts(corpus, tmp_path):
+    (note,) = export(corpus / f"{RANKS}.tar.gz", [XPROF], tmp_path).notes
+
+    assert "1,000 rows" in note
 
 
 # Without TensorBoard: what is written, decoded by protobuf itself.
