@@ -32,3 +32,13 @@ function name() {
 
 name();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (name(), drawn.repaint()));
+
+// On paper everything that can be opened is open.
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll("details.finding:not([open])")];
+  for (const finding of opened) finding.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const finding of opened) finding.open = false;
+});
