@@ -73,6 +73,16 @@ def _parse_steps(_context: click.Context, _option: click.Parameter, value: str |
 @click.option("--memory", is_flag=True, help="With allocations.")
 @click.option("--flops", is_flag=True, help="With estimated arithmetic.")
 @click.option("--modules", is_flag=True, help="With the module of each operator.")
+@click.option(
+    "--max-bytes",
+    type=click.IntRange(1),
+    metavar="N",
+    default=1_000_000_000,
+    show_default=True,
+    help="Stop recording beyond so many bytes of traces.",
+)
+@click.option("--nsys", is_flag=True, help="Record one window with Nsight Systems instead.")
+@click.option("--nsys-report", is_flag=True, help="Keep Nsight's own report, too; it holds the environment.")
 @click.option("--tensorboard", is_flag=True, help="Write what TensorBoard's dashboards need, too.")
 @click.argument("cmd", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_context
