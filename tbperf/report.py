@@ -23,7 +23,9 @@ from tbperf.findings import Finding, diagnose
 from tbperf.findings.trust import cautions
 from tbperf.findings.verdict import about_ranks, recommendation, verdict
 from tbperf.readers import Source, file_source, find_traces, read_trace
+from tbperf.readers.run import read_logged_steps
 from tbperf.readers.workers import MOST_WORKERS, run_side_by_side, usable_cores
+from tbperf.trace import LoggedSteps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -61,6 +63,8 @@ class Report:
     """Analyses that could look at none of the traces, and why."""
     unread: tuple[Unread, ...] = ()
     schema: str = field(default=SCHEMA)
+    logged_steps: tuple[LoggedSteps, ...] = ()
+    """Steps of the run folders that the traces lie in, taken without the profiler: one a process and phase."""
 
     def table(self, name: str) -> pd.DataFrame:
         """Return a table of all traces as a data frame, with the rank and the phase in front.
@@ -127,11 +131,13 @@ def analyze(
         seen = f"it has {', '.join(map(str, sorted(devices)))}" if devices else "it has no GPU work"
         raise UsageError(f"--device {device}: no trace has work of this GPU", seen)
     ranks = hold_against_each_other([(found.report, found.collectives) for found in examined if found.report])
-    return report_on(
-        [found.report for found in examined if found.report],
-        ranks,
-        [_unread(error) for error in unread],
-    )
+    reports = [found.report for found in examined if found.report]
+    return report_on(reports, ranks, [_unread(error) for error in unread], _logged_steps(reports))
+
+
+def _logged_steps(traces: Iterable[TraceReport]) -> list[LoggedSteps]:
+    folders = dict.fromkeys(trace.run.folder for trace in traces if trace.run is not None)
+    return [log for folder in folders for log in read_logged_steps(Path(folder))]
 
 
 @dataclass(frozen=True)
@@ -177,7 +183,12 @@ def _examine(source: Source, device: int | None, jobs: int, progress: Callable[[
     return _Examined(devices, examine(trace), time_collectives(trace))
 
 
-def report_on(traces: Sequence[TraceReport], ranks: Ranks | None = None, unread: Sequence[Unread] = ()) -> Report:
+def report_on(
+    traces: Sequence[TraceReport],
+    ranks: Ranks | None = None,
+    unread: Sequence[Unread] = (),
+    logged_steps: Sequence[LoggedSteps] = (),
+) -> Report:
     """Join the reports on single traces: the recording's main phase first, then by rank."""
     order = sorted(traces, key=lambda t: (_phase_order(t.phase), -1 if t.rank is None else t.rank))
     ranks = ranks or Ranks(Rows(), Rows())
@@ -193,6 +204,7 @@ def report_on(traces: Sequence[TraceReport], ranks: Ranks | None = None, unread:
         findings=findings,
         skipped=(*common, *ranks.skipped),
         unread=tuple(unread),
+        logged_steps=tuple(logged_steps),
     )
 
 
