@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tbperf import __version__
 from tbperf.analyses import Rows, Skipped, TraceReport, examine
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from tbperf.trace import Trace
+
 SCHEMA = "tbperf-report/1"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,22 @@ def analyze(
     events read of it so far.  One that cannot be read does not keep the others from being reported.  Raises
     TraceFormatError where none can be read, UsageError for a device that no trace has.
     """
+    report, _ = analyze_and(paths, _nothing, device=device, jobs=jobs, progress=progress)
+    return report
+
+
+def analyze_and(
+    paths: str | PathLike[str] | Iterable[str | PathLike[str]],
+    also: Callable[[Trace], _T],
+    *,
+    device: int | None = None,
+    jobs: int = 0,
+    progress: Callable[[str, int, int], None] = lambda _name, _bytes, _events: None,
+) -> tuple[Report, tuple[_T, ...]]:
+    """Do what `analyze` does, and ask something more of each trace while it is held; answers in the report's order.
+
+    The question may be asked in another process: it and its answers must be able to go there and back.
+    """
     given = [paths] if isinstance(paths, (str, PathLike)) else list(paths)
     files: list[Source] = []
     examined: list[_Examined] = []
@@ -110,19 +129,19 @@ def analyze(
                 if source.path is not None:
                     files.append(source)
                 else:  # a member of an archive: now or never
-                    examined.append(_examine(source, device, jobs, functools.partial(progress, source.name)))
+                    examined.append(_examine(source, device, also, jobs, functools.partial(progress, source.name)))
         except TraceFormatError as error:  # noqa: PERF203 - an archive may be damaged behind members that were read
             if not examined:
                 raise
             unread.append(error)
     if _many_small(files) and jobs != 1:
-        tasks = [(source.path, device) for source in files]
+        tasks = [(source.path, source.name, source.process, device, also) for source in files]
         workers = min(jobs or usable_cores(), MOST_WORKERS, len(files))
         for source, found in zip(files, run_side_by_side(_examine_file, tasks, workers), strict=True):
             examined.append(found)
             progress(source.name, found.report.bytes if found.report else 0, found.report.events if found.report else 0)
     else:
-        examined += [_examine(s, device, jobs, functools.partial(progress, s.name)) for s in files]
+        examined += [_examine(s, device, also, jobs, functools.partial(progress, s.name)) for s in files]
     unread += [found.error for found in examined if found.error is not None]
     if unread and len(unread) >= len(examined):
         raise unread[0]
@@ -131,8 +150,14 @@ def analyze(
         seen = f"it has {', '.join(map(str, sorted(devices)))}" if devices else "it has no GPU work"
         raise UsageError(f"--device {device}: no trace has work of this GPU", seen)
     ranks = hold_against_each_other([(found.report, found.collectives) for found in examined if found.report])
-    reports = [found.report for found in examined if found.report]
-    return report_on(reports, ranks, [_unread(error) for error in unread], _logged_steps(reports))
+    reported = sorted(((f.report, f.answer) for f in examined if f.report), key=lambda pair: _place(pair[0]))
+    reports = [trace for trace, _ in reported]
+    report = report_on(reports, ranks, [_unread(error) for error in unread], _logged_steps(reports))
+    return report, tuple(answer for _, answer in reported)
+
+
+def _nothing(_trace: Trace) -> None:
+    """Ask nothing more."""
 
 
 def _logged_steps(traces: Iterable[TraceReport]) -> list[LoggedSteps]:
@@ -148,6 +173,8 @@ class _Examined:
     report: TraceReport | None = None
     collectives: CollectiveTimes = field(default_factory=dict)
     error: TraceFormatError | None = None
+    answer: Any = None
+    """To what else was asked of the trace."""
 
 
 def _unread(error: TraceFormatError) -> Unread:
@@ -166,11 +193,20 @@ def _many_small(files: list[Source]) -> bool:
     return len(sizes) > 1 and max(sizes) < _LARGE_BYTES and sum(sizes) > _WORTH_PROCESSES_BYTES
 
 
-def _examine_file(path: Path, device: int | None) -> _Examined:
-    return _examine(file_source(path), device, 1, lambda _bytes, _events: None)
+def _examine_file(
+    path: Path, name: str, process: int | None, device: int | None, also: Callable[[Trace], Any]
+) -> _Examined:
+    source = replace(file_source(path), name=name, process=process)
+    return _examine(source, device, also, 1, lambda _bytes, _events: None)
 
 
-def _examine(source: Source, device: int | None, jobs: int, progress: Callable[[int, int], None]) -> _Examined:
+def _examine(
+    source: Source,
+    device: int | None,
+    also: Callable[[Trace], Any],
+    jobs: int,
+    progress: Callable[[int, int], None],
+) -> _Examined:
     try:
         trace = read_trace(source, jobs=jobs, progress=progress)
     except TraceFormatError as error:
@@ -180,7 +216,7 @@ def _examine(source: Source, device: int | None, jobs: int, progress: Callable[[
         if device not in devices:
             return _Examined(devices)
         trace = trace.on_device(device)
-    return _Examined(devices, examine(trace), time_collectives(trace))
+    return _Examined(devices, examine(trace), time_collectives(trace), answer=also(trace))
 
 
 def report_on(
@@ -190,7 +226,7 @@ def report_on(
     logged_steps: Sequence[LoggedSteps] = (),
 ) -> Report:
     """Join the reports on single traces: the recording's main phase first, then by rank."""
-    order = sorted(traces, key=lambda t: (_phase_order(t.phase), -1 if t.rank is None else t.rank))
+    order = sorted(traces, key=_place)
     ranks = ranks or Ranks(Rows(), Rows())
     findings = diagnose(order)
     common = tuple(s for s in order[0].skipped if all(s in t.skipped for t in order)) if order else ()
@@ -206,6 +242,11 @@ def report_on(
         unread=tuple(unread),
         logged_steps=tuple(logged_steps),
     )
+
+
+def _place(trace: TraceReport) -> tuple[int, int]:
+    """Return where a trace stands in a report."""
+    return _phase_order(trace.phase), -1 if trace.rank is None else trace.rank
 
 
 def _phase_order(phase: str | None) -> int:

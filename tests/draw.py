@@ -108,6 +108,7 @@ class Timeline:
             ("ops", "cpu_op"),
             ("ranges", "user_annotation"),
             ("python", "python_function"),
+            ("os", "os"),
             ("overhead", "overhead"),
         ):
             rows = [row for row in self.host if row[0] == category]

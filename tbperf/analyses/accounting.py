@@ -39,6 +39,8 @@ class DeviceTime:
     memsets: int
     gaps: int
     """Idle spans longer than zero."""
+    graphs: int = 0
+    """Replays of graphs that the recorder timed as a whole; they count as compute."""
 
 
 def account(trace: Trace) -> Rows[DeviceTime]:
@@ -52,7 +54,7 @@ def owners(trace: Trace, device: int) -> Tiling:
     kind = trace.gpu["kind"]
     collective = trace.kernels & trace.named(trace.gpu, COLLECTIVE.match)
     layers = (
-        here & trace.kernels & ~collective,
+        here & trace.computes & ~collective,
         here & collective,
         here & (kind == Kind.MEMCPY),
         here & (kind == Kind.MEMSET),
@@ -80,4 +82,5 @@ def _device_time(trace: Trace, device: int) -> DeviceTime:
         memcpys=int((kind == Kind.MEMCPY).sum()),
         memsets=int((kind == Kind.MEMSET).sum()),
         gaps=len(busy.gaps(start, end)),
+        graphs=int((kind == Kind.GRAPH).sum()),
     )

@@ -57,7 +57,7 @@ def sum_copies(trace: Trace) -> Rows[Copies]:
     found = []
     for device in trace.devices:
         here = (gpu["device"] == device) & (gpu["kind"] == Kind.MEMCPY)
-        computing = trace.gpu_spans((gpu["device"] == device) & trace.kernels)
+        computing = trace.gpu_spans((gpu["device"] == device) & trace.computes)
         sorts = np.unique(np.stack([gpu["copy_kind"][here], gpu["host_memory"][here]]), axis=1)
         found += [_copies(trace, device, here, computing, int(kind), int(memory)) for kind, memory in sorts.T]
     return Rows(sorted(found, key=lambda row: (-row.exposed_ns, -row.total_ns)))

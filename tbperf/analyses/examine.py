@@ -84,6 +84,8 @@ class TraceReport:
     versions: Mapping[str, str | None]
     dropped: Mapping[str, int]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    """What the recorder itself warned of."""
     truncated: bool
     linked_share: float | None
     """Share of device work whose launch is in the trace; null without device work."""
@@ -132,6 +134,7 @@ def examine(trace: Trace) -> TraceReport:
         versions={name: trace.versions.get(name) for name in dict.fromkeys((*_VERSIONS, *trace.versions))},
         dropped=dict(trace.dropped),
         notes=trace.notes,
+        warnings=trace.warnings,
         truncated=trace.truncated,
         linked_share=float((trace.launched_by >= 0).mean()) if trace.has("gpu") else None,
         idle=idle.causes if isinstance(idle, Idle) else Rows(),
@@ -165,7 +168,7 @@ def _text(value: object) -> str | None:
 
 def _answer(analysis: Analysis, trace: Trace) -> Any:
     missing = [reason for need in analysis.needs if (reason := _why_missing(need, trace))]
-    return Skipped(analysis.name, missing[0]) if missing else analysis.run(trace)
+    return Skipped(analysis.name, missing[0]) if missing else trace.once(analysis.run)
 
 
 def _why_missing(need: str, trace: Trace) -> str | None:

@@ -82,6 +82,8 @@ class IdleCause:
     """Gaps that this cause has a part in."""
     longest_ns: int
     """The longest time that it took in one gap."""
+    longest_start_ns: int
+    """Where that began."""
 
 
 @dataclass(frozen=True)
@@ -184,12 +186,20 @@ class Ledger:
     def causes(self) -> Iterator[IdleCause]:
         """Sum by cause."""
         pieces = self.pieces
-        key, at = np.unique(pieces.gap * len(CAUSES) + pieces.cause, return_inverse=True)
+        key, first, at = np.unique(pieces.gap * len(CAUSES) + pieces.cause, return_index=True, return_inverse=True)
         by_gap = sum_by(at, pieces.end - pieces.start, len(key))
         for cause, name in enumerate(CAUSES):
-            mine = by_gap[key % len(CAUSES) == cause]
+            mine = np.flatnonzero(key % len(CAUSES) == cause)
             if mine.size:
-                yield IdleCause(self.device, name, int(mine.sum()), int(mine.size), int(mine.max()))
+                longest = mine[by_gap[mine].argmax()]
+                yield IdleCause(
+                    device=self.device,
+                    cause=name,
+                    idle_ns=int(by_gap[mine].sum()),
+                    gaps=int(mine.size),
+                    longest_ns=int(by_gap[longest]),
+                    longest_start_ns=int(pieces.start[first[longest]]),
+                )
 
     def by_step(self) -> Ns:
         """Return the idle time of each step by cause: a row a step, a column a cause."""
@@ -324,15 +334,18 @@ class HostActivity:
 
     def python_at(self, moment: int, thread: int) -> str | None:
         """Return the innermost Python call of a thread, else of the main thread."""
-        trace = self._trace
-        in_file = trace.named(trace.python, _IN_FILE.search)
-        for candidate in (thread, trace.main_thread):
-            inside = (trace.python["start_ns"] <= moment) & (trace.python.end_ns > moment)
-            rows = np.flatnonzero(inside & in_file & (trace.python["thread"] == candidate))
-            if rows.size:
-                row = rows[np.argmax(trace.python["start_ns"][rows])]
-                return trace.strings[trace.python["name"][row]]
+        python = self._python_in_files
+        inside = python.rows((python["start_ns"] <= moment) & (python.end_ns > moment))
+        for candidate in (thread, self._trace.main_thread):
+            calls = inside.rows(inside["thread"] == candidate)
+            if len(calls):
+                return self._trace.strings[calls["name"][np.argmax(calls["start_ns"])]]
         return None
+
+    @cached_property
+    def _python_in_files(self) -> Table:
+        python = self._trace.python
+        return python.rows(self._trace.named(python, _IN_FILE.search))
 
 
 _IN_FILE = re.compile(r"\.py\(\d+\)")
@@ -370,7 +383,7 @@ class Idle:
 
 def attribute(trace: Trace) -> Idle:
     """Give every idle nanosecond of every device its cause, and describe the longest gaps."""
-    host = HostActivity(trace)
+    host = trace.once(HostActivity)
     ledgers = [Ledger(trace, host, device) for device in trace.devices]
     causes = [cause for ledger in ledgers for cause in ledger.causes()]
     gaps = [gap for ledger in ledgers for gap in ledger.longest(LONGEST)]

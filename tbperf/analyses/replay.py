@@ -194,9 +194,9 @@ _OTHERWISE = ("queued", "unknown", "sync")
 
 def explore(trace: Trace) -> Rows[WhatIf]:
     """Replay each device without its dearest causes of idle time, without waits, and with tensor cores."""
-    host = HostActivity(trace)
+    host = trace.once(HostActivity)
     found = []
-    ledger = attribute(trace).causes
+    ledger = trace.once(attribute).causes
     for device in trace.devices:
         start, end = trace.windows[device]
         worth = WORTH_SHARE * (end - start)

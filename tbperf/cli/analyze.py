@@ -16,9 +16,12 @@ from tbperf.errors import TbperfError, UsageError
 from tbperf.render.sections import ON_ONE_SCREEN, SECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.progress import TaskID
+
+    from tbperf.gates import Gate, Judged
+    from tbperf.report import Report
 
 
 @click.command("analyze")
@@ -26,12 +29,15 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["text", "json"]),
+    type=click.Choice(["text", "json", "markdown"]),
     default="text",
     show_default=True,
-    help="For people, or one JSON document for machines.",
+    help="For people, one JSON document for machines, or Markdown for pull requests and issues.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write the report to this file.")
+@click.option(
+    "--html", type=click.Path(path_type=Path), help="Write a page with charts, tables and a timeline to this file, too."
+)
 @click.option(
     "--top",
     type=click.IntRange(1),
@@ -51,28 +57,42 @@ if TYPE_CHECKING:
 @click.option(
     "--jobs", type=click.IntRange(0), default=0, help="Processes that read a large trace; by default one a core."
 )
+@click.option(
+    "--fail-on",
+    metavar="GATE",
+    multiple=True,
+    help="End with exit code 4 if this holds, such as 'idle>30%', LOADER001 or severity=high; may be repeated.",
+)
 def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     paths: tuple[Path, ...],
     format_: str,
     out: Path | None,
+    html: Path | None,
     top: int,
     details: bool,  # noqa: FBT001
     only: tuple[str, ...],
     device: int | None,
     jobs: int,
-) -> None:
+    fail_on: tuple[str, ...],
+) -> int:
     """Report where the time of a recorded run went, and why the GPU idled.
 
     PATH is a trace of torch.profiler (.json or .json.gz), a run folder of `tbperf record`, a tar of traces, or any
     folder that holds traces, such as TensorBoard's log folder.
     """
-    from tbperf.render import render_json, render_text  # noqa: PLC0415 - only what is asked for
+    from tbperf.render import render_json, render_markdown, render_text  # noqa: PLC0415 - only what is asked for
     from tbperf.report import analyze  # noqa: PLC0415
 
+    gates = read_gates(fail_on, compared=False)
     with progress_of_reading() as progress:
-        report = analyze(paths, device=device, jobs=jobs, progress=progress)
+        if html is None:
+            report = analyze(paths, device=device, jobs=jobs, progress=progress)
+        else:
+            report = _analyze_to_page(html, paths, device, jobs, progress)
     if format_ == "json":
         text = render_json(report)
+    elif format_ == "markdown":
+        text = render_markdown(report, top=top)
     else:
         to_terminal = out is None and sys.stdout.isatty()
         width = shutil.get_terminal_size((100, 24)).columns if to_terminal else 100
@@ -84,6 +104,46 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     else:
         write_text(out, text)
         click.echo(f"tbperf  report written to {out}", err=True)
+    if not gates:
+        return 0
+    from tbperf.gates import judge_report  # noqa: PLC0415 - only what is asked for
+
+    return tell_gates(judge_report(gates, report))
+
+
+def read_gates(texts: Sequence[str], *, compared: bool) -> Sequence[Gate]:
+    """Read gates before any work is done for nothing."""
+    if not texts:
+        return ()
+    from tbperf.gates import parse_gates  # noqa: PLC0415 - only what is asked for
+
+    return parse_gates(texts, compared=compared)
+
+
+def tell_gates(judged: Sequence[Judged]) -> int:
+    """Write a line for each gate that did not hold up; return the exit code that they come to."""
+    for found in judged:
+        if found.outcome != "held":
+            click.echo(f"tbperf  gate {found.outcome}: {found.gate}: {found.why}", err=True)
+    outcomes = {found.outcome for found in judged}
+    return CROSSED_CODE if "crossed" in outcomes else TbperfError.exit_code if "not judged" in outcomes else 0
+
+
+CROSSED_CODE = 4
+
+
+def _analyze_to_page(
+    page: Path, paths: tuple[Path, ...], device: int | None, jobs: int, progress: Callable[[str, int, int], None]
+) -> Report:
+    """Write the HTML report on the way: it shows what only the traces hold, which are let go one after the other."""
+    from tbperf.render.html import render_html  # noqa: PLC0415 - only what is asked for
+    from tbperf.render.timeline import timeline  # noqa: PLC0415
+    from tbperf.report import analyze_and  # noqa: PLC0415
+
+    report, timelines = analyze_and(paths, timeline, device=device, jobs=jobs, progress=progress)
+    write_text(page, render_html(report, timelines))
+    click.echo(f"tbperf  page written to {page}", err=True)
+    return report
 
 
 @contextlib.contextmanager
@@ -113,7 +173,7 @@ def progress_of_reading() -> Iterator[Callable[[str, int, int], None]]:
                 bar.disable = False
                 bar.start()
             if name not in tasks:
-                tasks[name] = bar.add_task(Path(name).name, total=_contents_size(name), events=0)
+                tasks[name] = bar.add_task(Path(name).name, total=_stored_size(name), events=0)
             bar.update(tasks[name], completed=size, events=events)
 
         yield tell
@@ -122,10 +182,10 @@ def progress_of_reading() -> Iterator[Callable[[str, int, int], None]]:
 _MOMENT_S = 1.0
 
 
-def _contents_size(name: str) -> int | None:
-    """Return the size of a file where its contents have that size, too."""
+def _stored_size(name: str) -> int | None:
+    """Return the size of a file; members of an archive have none of their own."""
     path = Path(name)
-    return path.stat().st_size if path.is_file() and path.suffix != ".gz" else None
+    return path.stat().st_size if path.is_file() else None
 
 
 def write_text(path: Path, text: str) -> None:

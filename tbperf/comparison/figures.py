@@ -12,9 +12,11 @@ from tbperf.comparison.noise import MEDIAN
 from tbperf.comparison.recorded import COUNT, IMAGE, PROCESSES, STEP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
-    Columns = Mapping[str, Any]
+    from tbperf.comparison.repeated import Repeated
+
+    Columns = Mapping[str, Any] | Repeated
 
 NS, SHARE, RATE, NUMBER = "ns", "share", "images/s", "per step"
 """Units."""
@@ -42,6 +44,9 @@ def _share(column: str, whole: str) -> Callable[[Columns], Any]:
 def _column(column: str) -> Callable[[Columns], Any]:
     return lambda columns: columns[column]
 
+
+SAME_SPEED = "step_time_same_speed"
+"""The step time beyond what all stages share: as if the machine had been as fast on both sides.  Comparisons only."""
 
 FIGURES = (
     Figure("step_time", "step time", NS, LOW, _column(STEP)),

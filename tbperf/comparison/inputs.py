@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import msgspec
 
 from tbperf.analyses import Rows
-from tbperf.comparison.compare import compare_reports
+from tbperf.comparison.comparing import compare_reports
 from tbperf.errors import TraceFormatError
 from tbperf.report import SCHEMA, Report, analyze
 
@@ -84,5 +84,6 @@ def _is_report(path: Path) -> bool:
 
 
 def _rows(of: Any, value: Any) -> Any:
-    (row,) = get_args(of)
-    return Rows(msgspec.convert(value, list[row], dec_hook=_rows))
+    row: Any = get_args(of)[0]
+    rows: list[Any] = msgspec.convert(value, list[row], dec_hook=_rows)
+    return Rows(rows)

@@ -52,19 +52,21 @@ class Allowance:
 
     drift: float
     """Of all times of a run alike."""
-    slow_drift: float
-    """The same, as a multiple of the slow drift seen inside the run."""
+    slow: float
+    """The same, as a multiple of the slow drift inside the run."""
+    scatter: float
+    """The same, as a multiple of the standard deviation of single steps."""
     own: float
     """Of each figure by itself."""
     own_of_step: float
     """Of each figure by itself, as a share of the step: small figures move by more than their own share."""
 
 
-HOST = Allowance(drift=0.03, slow_drift=2.0, own=0.015, own_of_step=0.002)
-"""For runs on the CPU; docs/compare.md says what it rests on."""
+HOST = Allowance(drift=0.03, slow=0.0, scatter=1.2, own=0.015, own_of_step=0.002)
+"""For runs on the CPU, which they share: what makes single steps scatter makes whole runs differ as much."""
 
-DEVICE = Allowance(drift=0.005, slow_drift=2.0, own=0.005, own_of_step=0.001)
-"""For runs on a GPU."""
+DEVICE = Allowance(drift=0.005, slow=2.0, scatter=0.0, own=0.005, own_of_step=0.001)
+"""For runs on a GPU, which they have to themselves."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,25 @@ def median_of(series: Sequence[Series], name: str) -> float:
     return float(np.median(np.concatenate([one.columns[name] for one in series])))
 
 
-def slow_drift(series: Sequence[Series], name: str) -> float:
-    """Return the relative standard deviation of long stretches of a run, beyond what its single steps explain."""
-    found = [_slow_variance(one.columns[name]) for one in series if len(one) >= 2 * _STRETCHES]
+@dataclass(frozen=True)
+class Unrest:
+    """How much the steps of a run differ among themselves; relative standard deviations."""
+
+    slow: float
+    """Of long stretches, beyond what single steps explain; 0 for what is too short to tell."""
+    scatter: float
+    """Of single steps."""
+
+
+def unrest_of(series: Sequence[Series], name: str) -> Unrest:
+    """Measure how much a column differs from step to step."""
     mean = mean_of(series, name)
-    return float(np.sqrt(np.mean(found))) / mean if found and mean else 0.0
+    slow = [_slow_variance(one.columns[name]) for one in series if len(one) >= 2 * _STRETCHES]
+    # The mean of several steps scatters less than a step.
+    single = [float(np.mean(one.weight * (one.columns[name] - one.columns[name].mean()) ** 2)) for one in series]
+    if not mean:
+        return Unrest(0.0, 0.0)
+    return Unrest(float(np.sqrt(np.mean(slow))) / mean if slow else 0.0, float(np.sqrt(np.mean(single))) / mean)
 
 
 def _slow_variance(values: Floats) -> float:
@@ -161,9 +177,12 @@ class Spread:
         self.replicas = sum(len(side) - 1 for side in sides)
         self.freedom = _TRUST + self.replicas
 
-    def drift(self, inside: float) -> float:
-        """Return the relative standard deviation of a run's drift; ``inside``: slow drift seen inside the run."""
-        allowed = self._allowance.drift**2 + (self._allowance.slow_drift * inside) ** 2
+    def drift(self, inside: Sequence[Unrest]) -> float:
+        """Return the relative standard deviation of the drift of runs whose steps differ so much among themselves."""
+        give = self._allowance
+        allowed = give.drift**2 + float(
+            np.mean([(give.slow * one.slow) ** 2 + (give.scatter * one.scatter) ** 2 for one in inside])
+        )
         seen = sum(_square(run[self._step] for run in side) / _mean(side, self._step) ** 2 for side in self._sides)
         return self._weighed(allowed, seen)
 
@@ -189,7 +208,7 @@ def _square(values: object) -> float:
     return float(((found - found.mean()) ** 2).sum())
 
 
-def interval(values: Floats) -> tuple[float, float]:
+def interval(values: Floats | float) -> tuple[float, float]:
     """Return what `INTERVAL` of some repetitions lie in."""
     low, high = np.quantile(values, ((1 - INTERVAL) / 2, (1 + INTERVAL) / 2))
     return float(low), float(high)

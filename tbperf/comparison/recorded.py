@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tbperf.comparison.noise import MEDIAN, Series, mean_of, median_of, slow_drift
+from tbperf.comparison.noise import MEDIAN, Series, Unrest, mean_of, median_of, unrest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,9 +72,9 @@ class Recorded:
         return max(len(ranks), *(trace.world_size or 1 for trace in self.traces))
 
     @cached_property
-    def drift_inside(self) -> float:
-        """Slow drift of the step time inside the run, relative."""
-        return slow_drift(self.timed, STEP)
+    def unrest(self) -> Unrest:
+        """How much its steps differ among themselves."""
+        return unrest_of(self.timed, STEP)
 
     @cached_property
     def means(self) -> dict[str, float]:
@@ -173,7 +173,8 @@ def _logged(log: LoggedSteps) -> Series:
 def _profiled(trace: TraceReport) -> Series:
     stages = dict.fromkeys(stage for step in trace.steps for stage in step.stage)
     columns = _columns(
-        [step.dur_ns for step in trace.steps], {name: [step.stage.get(name, 0) for step in trace.steps] for name in stages}
+        [step.dur_ns for step in trace.steps],
+        {name: [step.stage.get(name, 0) for step in trace.steps] for name in stages},
     )
     if trace.devices:
         columns["window"] = columns[STEP]

@@ -12,14 +12,14 @@ from tbperf.comparison.recorded import CAUSE, COUNT, IMAGE, PROCESSES, STEP
 from tbperf.comparison.work import Work, work_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from tbperf.comparison.noise import Floats
     from tbperf.comparison.recorded import Recorded
     from tbperf.comparison.work import Key
 
-_SLOWEST, _FASTEST = 20.0, 0.05
-"""Drift beyond these is a draw from the far tail of Student's t, and no machine."""
+_SLOWEST = 20.0
+"""Drift beyond this factor is a draw from the far tail of Student's t, and no machine."""
 
 _COUNTS_MOVE = 0.005
 """Relative standard deviation of numbers of calls from run to run: data decides over some, such as boxes."""
@@ -63,10 +63,10 @@ class Side:
         keys = dict.fromkeys(key for work in self._works for key in work)
         return {key: _mean_work([work.get(key) for work in self._works]) for key in keys}
 
-    def figures(self) -> list[Mapping[object, float]]:
+    def figures(self) -> list[dict[object, float]]:
         """Return all figures of each run."""
         return [
-            {**run.means, **{key: one.ns for key, one in work.items()}}
+            dict[object, float](run.means) | {key: one.ns for key, one in work.items()}
             for run, work in zip(self.runs, self._works, strict=True)
         ]
 
@@ -85,8 +85,8 @@ class Repeated:
     def __init__(self, side: Side, spread: Spread, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
         self._spread, self._side = spread, side
-        inside = float(np.sqrt(np.mean([run.drift_inside**2 for run in side.runs])))
-        self.drift = np.clip(1 + spread.drift(inside) * self._between_runs(), _FASTEST, _SLOWEST)
+        drift = spread.drift([run.unrest for run in side.runs])
+        self.drift: Floats = np.clip(np.exp(drift * self._between_runs()), 1 / _SLOWEST, _SLOWEST)
         """By how much all times of the repetitions are longer, alike."""
         within: dict[str, Floats] = {}
         for run in side.runs:
@@ -108,19 +108,25 @@ class Repeated:
         """Return repetitions of what a kernel or operator takes."""
         mean = self._side.work[key].ns if key in self._side.work else 0.0
         own = self._spread.own(key, mean, self._side.means[STEP], times=_WORK_MOVES)
-        return np.maximum(mean + own * self._between_runs(), 0.0) * self.drift
+        return self._positive(mean + own * self._between_runs()) * self.drift
 
     def _repeat(self, name: str, mean: float, within: Floats) -> Floats:
         if name == PROCESSES:
             return mean + within
         if name.startswith(COUNT):
-            return np.maximum(mean * (1 + _COUNTS_MOVE * self._between_runs()), 0.0)
+            return self._positive(mean * (1 + _COUNTS_MOVE * self._between_runs()))
         own = 0.0 if name in _WHOLE else self._spread.own(name, mean, self._side.means[STEP])
-        return np.maximum(mean + within + own * self._between_runs(), 0.0) * self.drift
+        return self._positive(mean + within + own * self._between_runs()) * self.drift
 
     def _between_runs(self) -> Floats:
-        drawn = self._rng.standard_t(self._spread.freedom, REPETITIONS)
-        return drawn / np.sqrt(len(self._side.runs))
+        drawn: Floats = self._rng.standard_t(self._spread.freedom, REPETITIONS)
+        drawn *= len(self._side.runs) ** -0.5
+        return drawn
+
+    @staticmethod
+    def _positive(values: Floats) -> Floats:
+        found: Floats = np.maximum(values, 0.0)
+        return found
 
 
 _WHOLE = (STEP, STEP + MEDIAN, "window")

@@ -25,8 +25,11 @@ class Difference:
     a: float | None
     """Null where this side does not have it."""
     b: float | None
+    expected: float
+    """What B would have if nothing had changed: a or, for what is compared beyond what all parts share, that much of
+    a; 0 where A does not have it."""
     difference: float
-    """b − a, with 0 for a side that does not have it; where all stages moved ``alike``, b − alike · a."""
+    """b − expected, with 0 where B does not have it."""
     low: float | None
     """Where the interval of the difference begins; null where nothing tells how far it scatters."""
     high: float | None
@@ -49,6 +52,8 @@ class WorkDifference:
     a_calls: float | None
     """Null also where the work lies in several stages: calls are counted by name."""
     b_calls: float | None
+    expected_ns: float
+    """As in Difference."""
     difference_ns: float
     low_ns: float | None
     high_ns: float | None

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
     from tbperf.analyses import TraceReport
     from tbperf.comparison.recorded import Recorded
-    from tbperf.comparison.repeated import Side
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,9 @@ _NOWHERE = frozenset({"project", "name", "save_dir", "exist_ok", "resume"})
 """Arguments that say where results go."""
 
 
-def settings_of(a: Side, b: Side) -> tuple[Setting, ...]:
-    """Return what differs between the first runs of both sides, arguments first."""
-    first, second = a.runs[0].traces[0], b.runs[0].traces[0]
+def settings_of(a: Recorded, b: Recorded) -> tuple[Setting, ...]:
+    """Return what was set differently in two runs, arguments first."""
+    first, second = a.traces[0], b.traces[0]
     return tuple(
         Setting(kind, name, _text(before.get(name)), _text(after.get(name)))
         for kind, before, after in (
@@ -97,10 +96,9 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def mismatches_of(a: Side, b: Side) -> tuple[Mismatch, ...]:
-    """Return why the comparison is doubtful, what forbids it first."""
-    found = list(_mismatches(a.runs[0], b.runs[0]))
-    return tuple(sorted(found, key=lambda mismatch: not mismatch.forbids))
+def mismatches_of(a: Recorded, b: Recorded) -> tuple[Mismatch, ...]:
+    """Return why the comparison of two runs is doubtful, what forbids it first."""
+    return tuple(sorted(_mismatches(a, b), key=lambda mismatch: not mismatch.forbids))
 
 
 def _mismatches(a: Recorded, b: Recorded) -> Iterator[Mismatch]:
@@ -108,8 +106,9 @@ def _mismatches(a: Recorded, b: Recorded) -> Iterator[Mismatch]:
     if a.phase != b.phase:
         yield Mismatch("phase", _or_unknown(a.phase), _or_unknown(b.phase), "they do different things", forbids=True)
     if a.on_device != b.on_device:
-        kinds = ["the GPU" if side.on_device else "no GPU work" for side in (a, b)]
-        yield Mismatch("device", *kinds, "host times and device times say different things", forbids=True)
+        first_kind, second_kind = ("the GPU" if side.on_device else "no GPU work" for side in (a, b))
+        why = "host times and device times say different things"
+        yield Mismatch("device", first_kind, second_kind, why, forbids=True)
     for name, why in (
         ("gpu", "another GPU explains any difference"),
         ("cpu", "another CPU explains any difference"),

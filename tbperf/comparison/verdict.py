@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tbperf.comparison.figures import SAME_SPEED
 from tbperf.comparison.noise import FEWEST_STEPS
 from tbperf.comparison.recorded import NO_STAGE, WINDOW
 from tbperf.comparison.result import ADDED, CHANGED, GONE, NOISE, UNKNOWN
@@ -31,10 +32,16 @@ _WORTH_SAYING = 0.02
 def verdict(found: Comparison) -> Iterator[str]:
     """Say what changed, what explains most of it, and what was different from the start."""
     step = found.figures[0]
+    same_speed = next((row for row in found.figures if row.name == SAME_SPEED), None)
     yield f"{_step_sentence(found, step)}{_because(found, step)}."
-    if abs(found.alike - 1) >= _WORTH_SAYING and found.stages:
-        how = "a slower or busier machine explains that" if found.alike > 1 else "a faster or quieter machine explains that"
-        yield f"All stages took {found.alike:.2f} times as long alike: {how}; stages are compared beyond it."
+    if same_speed and abs(found.alike - 1) >= _WORTH_SAYING:
+        machine = "slower or busier" if found.alike > 1 else "faster or quieter"
+        change = f"{_percent(same_speed.difference, same_speed.expected)}, {_spread(found, same_speed)}"
+        noise = ", no difference beyond the noise" if same_speed.change == NOISE else ""
+        yield (
+            f"All stages took {found.alike:.2f} times as long alike: a {machine} machine explains that."
+            f" Beyond it, the step changed by {change}{noise}."
+        )
     yield _settings_sentence(found)
 
 
@@ -42,23 +49,42 @@ def _step_sentence(found: Comparison, step: Difference) -> str:
     what = {"image": "An image", "window": "The window"}.get(found.per) or _PHASES.get(found.phase or "", "A step")
     a, b = step.a or 0.0, step.b or 0.0
     if step.change == UNKNOWN:
-        return f"{what} takes {format_ms(b)} against {format_ms(a)}, {_percent(b - a, a)}; nothing tells how much is noise"
-    spread = f"{100 * found.interval:.0f} % interval {format_change(step.low, a)} … {format_change(step.high, a)}"
+        return (
+            f"{what} takes {format_ms(b)} against {format_ms(a)}, {_percent(b - a, a)}; nothing tells how much is noise"
+        )
     if step.change == NOISE:
-        return f"{what} takes {format_ms(b)} against {format_ms(a)}: no difference beyond the noise ({spread} %)"
-    return f"{what} takes {format_ms(b)} instead of {format_ms(a)} ({_percent(b - a, a)}, {spread} %)"
+        change = f"{_percent(b - a, a)}, {_spread(found, step)}"
+        return f"{what} takes {format_ms(b)} against {format_ms(a)}: no difference beyond the noise ({change})"
+    return f"{what} takes {format_ms(b)} instead of {format_ms(a)} ({_percent(b - a, a)}, {_spread(found, step)})"
+
+
+def _spread(found: Comparison, row: Difference) -> str:
+    low, high = (format_change(ns, row.expected) for ns in (row.low, row.high))
+    return f"{100 * found.interval:.0f} % interval {low} … {high} %"
 
 
 def _because(found: Comparison, step: Difference) -> str:
     part = next((row for row in found.device_parts if row.name == found.named_cause), None)
-    stage = next((row for row in (*found.stages, *found.device_work) if row.name == found.named_stage and row.change in CHANGED), None)
-    leading = part or stage
-    if leading is None:
+    stage = next(
+        (row for row in (*found.stages, *found.device_work) if row.name == found.named_stage and row.change in CHANGED),
+        None,
+    )
+    if part:
+        words = part_words(part.name) + _moved(part)
+        words += f", most in {_stage(stage)}" if stage and stage.name != _LOADING else ""
+    elif stage:
+        words = _stage(stage) + _moved(stage)
+    else:
         return ""
-    words = part_words(part.name) if part else stage_words(None if stage.name == NO_STAGE else stage.name)
-    also = f", in {stage_words(stage.name)}" if part and stage and found.named_stage != "dataload" else ""
-    joint = ": " if step.change in CHANGED else ". But "
-    return joint + words + _moved(leading) + also
+    return f"{': ' if step.change in CHANGED else '. But '}{words}"
+
+
+_LOADING = "dataload"
+"""A stage that says the same as its cause."""
+
+
+def _stage(row: Difference) -> str:
+    return stage_words(None if row.name == NO_STAGE else row.name)
 
 
 def _moved(row: Difference) -> str:

@@ -39,8 +39,7 @@ def work_of(run: Recorded) -> dict[Key, Work]:
             before = sums.get(key, (0.0, 0.0))
             sums[key] = before[0] + ns, None if calls is None or before[1] is None else before[1] + calls
     return {
-        key: Work(ns / run.windows, None if calls is None else calls / run.windows)
-        for key, (ns, calls) in sums.items()
+        key: Work(ns / run.windows, None if calls is None else calls / run.windows) for key, (ns, calls) in sums.items()
     }
 
 
@@ -55,9 +54,7 @@ def _work(trace: TraceReport) -> Iterator[tuple[Key, int, int | None]]:
         yield Key(SHAPED, shaped.name, shaped.shapes, None), shaped.self_ns, shaped.calls
 
 
-def _by_stage(
-    sort: str, name: str, stages: object, total: int, calls: int
-) -> Iterator[tuple[Key, int, int | None]]:
+def _by_stage(sort: str, name: str, stages: object, total: int, calls: int) -> Iterator[tuple[Key, int, int | None]]:
     found = dict(stages)  # type: ignore[call-overload]
     if not found:
         yield Key(sort, name, None, None), total, calls

@@ -34,6 +34,7 @@ def cautions(traces: Sequence[TraceReport]) -> Iterator[str]:
                 f"{of}only {format_share(trace.linked_share)} of the GPU work is linked to its launch:"
                 " causes of idle time and stages are known for that part"
             )
+        yield from (f"{of}the recorder warns: {warning}" for warning in trace.warnings)
         if trace.resolution_ns > COARSE_NS:
             yield f"{of}times come in steps of {trace.resolution_ns / 1000:g} µs"
         if idle_steps := sum(step.busy_ns == 0 for step in trace.steps):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from tbperf.errors import TraceFormatError
 from tbperf.readers.files import Source, archive_members, file_source, is_archive
 from tbperf.readers.kineto import KinetoReader
+from tbperf.readers.nsys import NsysReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,12 +29,16 @@ class Reader(Protocol):
         """Decide by the first bytes of the contents, never by the file's name."""
         ...
 
+    def traces(self, source: Source) -> Iterator[Source]:
+        """Yield the traces that a file holds: itself, or one a process."""
+        ...
+
     def read(self, source: Source, *, jobs: int, progress: Callable[[int, int], None]) -> Trace:
         """Read the whole file, in so many processes, or raise TraceFormatError."""
         ...
 
 
-READERS: tuple[Reader, ...] = (KinetoReader(),)
+READERS: tuple[Reader, ...] = (KinetoReader(), NsysReader())
 
 _SUFFIXES = (".pt.trace.json", ".pt.trace.json.gz")
 _JSON_SUFFIXES = (".json", ".json.gz")
@@ -47,11 +52,12 @@ def find_traces(path: Path) -> Iterator[Source]:
     Traces of an archive must be read in the order in which they come.
     """
     if os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir, no error where a folder above may not be read
-        yield from map(file_source, _files_with_traces(path))
+        for file in _files_with_traces(path):
+            yield from _traces_in(file_source(file))
         return
     source = file_source(path)
     if not is_archive(source.first_bytes()):
-        yield source
+        yield from _traces_in(source)
         return
     found = False
     for member in archive_members(source, lambda name: name.endswith(_JSON_SUFFIXES)):
@@ -59,6 +65,16 @@ def find_traces(path: Path) -> Iterator[Source]:
         yield member
     if not found:
         raise TraceFormatError(f"{path}: no traces in this archive", "it should hold *.pt.trace.json files")
+
+
+def _traces_in(source: Source) -> Iterator[Source]:
+    """Yield the traces of one file; a file that nobody knows is left to `read_trace` to refuse."""
+    head = source.first_bytes()
+    reader = next((reader for reader in READERS if reader.recognizes(head)), None)
+    if reader is None:
+        yield source
+    else:
+        yield from reader.traces(source)
 
 
 def _files_with_traces(folder: Path) -> list[Path]:

@@ -40,6 +40,8 @@ class Source:
     open: Callable[[], IO[bytes]]
     path: Path | None = None
     """Set where the bytes lie in a file of their own."""
+    process: int | None = None
+    """Which process of a file that holds several, as its reader numbers them."""
     damage: str = ""
     """Why the wrapping (gzip) could not be read to its end; what came before is good."""
 

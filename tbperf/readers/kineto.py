@@ -51,6 +51,10 @@ class KinetoReader:
         """Decide by the first bytes of the contents."""
         return chrome.looks_like_json(head)
 
+    def traces(self, source: Source) -> Iterator[Source]:
+        """Yield the file itself: it holds one process."""
+        yield source
+
     def read(self, source: Source, *, jobs: int, progress: Callable[[int, int], None]) -> Trace:
         """Read one file."""
         parts = chrome.Cut()
@@ -90,7 +94,7 @@ def _pieces(
     for columns in results:
         yield columns
         read, events = read + columns.size, events + columns.events
-        progress(read, events)
+        progress(file.tell() or read, events)  # what is stored: less than what comes out of a zipped file
         if columns.tail is not None:
             parts.tail, parts.truncated = columns.tail, False
             break
@@ -128,13 +132,18 @@ def _assemble(source: Source, size: int, pieces: list[Columns], parts: chrome.Cu
         origin_unix_ns=_unix_origin(metadata.get("baseTimeNanoseconds"), origin),
         resolution_ns=1000 if all(piece.whole_microseconds for piece in pieces) else 1,
         dropped=dropped,
-        notes=tuple(_notes(source, pieces)),
+        notes=tuple(_notes(source, pieces, parts)),
+        warnings=(),
         truncated=parts.truncated,
         recording=own if isinstance(own, dict) else {},
     )
 
 
-def _notes(source: Source, pieces: list[Columns]) -> Iterator[str]:
+def _notes(source: Source, pieces: list[Columns], parts: chrome.Cut) -> Iterator[str]:
+    if parts.truncated:
+        end = len(parts.head) + sum(piece.size for piece in pieces)
+        cut = "inside an event" if any(piece.broken_at is not None for piece in pieces[-1:]) else "behind an event"
+        yield f"the list of events breaks off {cut}, after {end:,} bytes of JSON; what came behind is lost"
     if repaired := sum(piece.repaired for piece in pieces):
         yield f"{repaired} of {len(pieces)} pieces of the file held invalid JSON and were mended"
     if source.damage:
@@ -211,8 +220,8 @@ def _told_apart(gpu: Table, strings: Strings) -> Table:
         return gpu
     copies = gpu["kind"] == Kind.MEMCPY
     return gpu.replaced(
-        copy_kind=np.where(copies, strings.labelled(kind)[gpu["name"]], NONE).astype(np.int8),
-        host_memory=np.where(copies, strings.labelled(memory)[gpu["name"]], NONE).astype(np.int8),
+        copy_kind=np.where(copies, strings.labelled(kind, gpu["name"]), NONE).astype(np.int8),
+        host_memory=np.where(copies, strings.labelled(memory, gpu["name"]), NONE).astype(np.int8),
     )
 
 

@@ -30,6 +30,8 @@ class Kind(IntEnum):
     KERNEL = 0
     MEMCPY = 1
     MEMSET = 2
+    GRAPH = 3
+    """A replay of a graph that the recorder timed as a whole, without its kernels and copies."""
 
 
 COPY_KINDS = ("HtoD", "DtoH", "DtoD", "HtoH", "PtoP")
@@ -37,6 +39,9 @@ COPY_KINDS = ("HtoD", "DtoH", "DtoD", "HtoH", "PtoP")
 
 HOST_MEMORY = ("pageable", "pinned", "managed")
 """Memory on the host's side of a copy; ``host_memory`` is an index into this."""
+
+RANGE_STYLES = ("push/pop", "start/end")
+"""How NVTX opened and closed a range; ``style`` is an index into this."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +78,13 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         _CORRELATION,
         Column("bytes", "int64", "Bytes moved by a copy or memset; -1 if unknown or a kernel."),
         Column("copy_kind", "int8", "Direction of a copy; -1 for anything else.", COPY_KINDS),
-        Column("host_memory", "int8", "Host memory of a copy; -1 if unknown.", HOST_MEMORY),
+        Column("host_memory", "int8", "Host memory of a copy or memset; -1 if none or unknown.", HOST_MEMORY),
         Column("blocks", "int64", "Thread blocks of a kernel's grid; -1 if unknown."),
         Column("block_threads", "int32", "Threads of a block; -1 if unknown."),
         Column("registers", "int32", "Registers per thread; -1 if unknown."),
         Column("shared_bytes", "int32", "Shared memory of a block; -1 if unknown."),
         Column("occupancy", "int16", "Estimated achieved occupancy in percent; -1 if unknown."),
+        Column("grid", "str", "Grid and block of a kernel, as in 64×1×1 of 256×1×1; -1 if unknown."),
     ),
     "api": (*_SPAN, _THREAD, _CORRELATION),
     "ops": (
@@ -87,8 +93,14 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column("sequence", "int64", "Shared by an operator and its backward; -1 if unknown."),
         Column("shapes", "str", "Shapes and types of the inputs as the recorder wrote them; empty if not recorded."),
     ),
-    "ranges": (*_SPAN, _THREAD),
+    "ranges": (
+        *_SPAN,
+        _THREAD,
+        Column("domain", "str", "NVTX domain; empty for the default one, -1 for ranges of other recorders."),
+        Column("style", "int8", "How NVTX opened it; -1 for ranges of other recorders.", RANGE_STYLES),
+    ),
     "python": (*_SPAN, _THREAD),
+    "os": (*_SPAN, _THREAD),
     "overhead": (*_SPAN, _THREAD),
     "memory": (
         Column("start_ns", "int64", "When it happened, nanoseconds after the trace's origin."),
@@ -105,27 +117,34 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     ),
 }
 """gpu: kernels, copies, memsets · api: runtime and driver calls · ops: framework operators · ranges: annotations, NVTX,
-stages, steps, and what loader workers did (``loader/…``, on threads of their own) · python: Python calls · overhead:
-the recorder's own work · memory: allocations and releases · samples: hardware over time."""
+stages, steps, and what loader workers did (``loader/…``, on threads of their own) · python: Python calls · os: calls
+of the operating system's runtime that took long, which are waits for the most part · overhead: the recorder's own work
+· memory: allocations and releases · samples: hardware over time."""
+
+
+class _Codes(dict[str, int]):
+    """Numbers each text when it is first seen."""
+
+    def __init__(self, texts: list[str]) -> None:
+        super().__init__()
+        self._texts = texts
+
+    def __missing__(self, text: str) -> int:
+        code = self[text] = len(self._texts)
+        self._texts.append(text)
+        return code
 
 
 class Strings:
     """A pool that gives each distinct text a small integer, in order of appearance."""
 
     def __init__(self) -> None:
-        self._codes: dict[str, int] = {}
         self.texts: list[str] = []
+        self._codes = _Codes(self.texts)
 
     def codes(self, texts: Iterable[str]) -> npt.NDArray[np.int32]:
         """Return the code of each text, new or seen before."""
-        found = []
-        for text in texts:
-            code = self._codes.get(text)
-            if code is None:
-                code = self._codes[text] = len(self.texts)
-                self.texts.append(text)
-            found.append(code)
-        return np.array(found, np.int32)
+        return np.fromiter(map(self._codes.__getitem__, texts), np.int32)
 
     def __getitem__(self, code: int) -> str:
         return self.texts[code]
@@ -134,9 +153,13 @@ class Strings:
         """Ask something of each distinct text once; index the answer with a column of codes."""
         return np.fromiter((bool(accepts(text)) for text in self.texts), np.bool_, count=len(self.texts))
 
-    def labelled(self, label: Callable[[str], int]) -> Ns:
-        """Give each distinct text a number once; index the answer with a column of codes."""
-        return np.fromiter((label(text) for text in self.texts), np.int64, count=len(self.texts))
+    def labelled(self, label: Callable[[str], int], names: npt.NDArray[Any]) -> Ns:
+        """Return a number for each entry of a column of codes, asked for once for each distinct text in it."""
+        used = np.flatnonzero(np.bincount(names, minlength=1))
+        of_code = np.zeros(len(self.texts) + 1, np.int64)
+        of_code[used] = [label(self.texts[code]) for code in used.tolist()]
+        found: Ns = of_code[names]
+        return found
 
 
 class Table:

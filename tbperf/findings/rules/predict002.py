@@ -34,7 +34,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, stage_ns
+from tbperf.findings.finding import Evidence, Gain, advise, places_of_stages, stage_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,4 +66,11 @@ def find(trace: TraceReport) -> Iterator[Saying]:
         Evidence("around it", cost, "ns"),
         Evidence(top, parts[top], "ns"),
     )
-    yield Saying(cost, evidence, (advise(*ADVICE[top]),), gain=Gain(0, parts[top]), confidence="medium")
+    yield Saying(
+        cost,
+        evidence,
+        (advise(*ADVICE[top]),),
+        gain=Gain(0, parts[top]),
+        confidence="medium",
+        places=places_of_stages(trace, *AROUND),
+    )

@@ -9,7 +9,7 @@ import numpy as np
 
 from tbperf import __version__
 from tbperf.analyses import Rows
-from tbperf.comparison.figures import FIGURES, LOW, NS, NUMBER
+from tbperf.comparison.figures import FIGURES, LOW, NS, NUMBER, RATE, SAME_SPEED
 from tbperf.comparison.noise import INTERVAL, interval
 from tbperf.comparison.recorded import CAUSE, LOG, PROFILE, STAGE, STEP, WINDOW, WORK, offers_log, phases_of, runs_of
 from tbperf.comparison.repeated import Side, repeat
@@ -62,7 +62,9 @@ def compare_reports(
         Side([run for report in side for run in runs_of(report, of, LOG if logged else PROFILE)])
         for side, of in zip((a, b), phases, strict=True)
     )
-    mismatches = mismatches_of(first, second)
+    # Replicas must fit, too: the first run of either side stands against all others.
+    pairs = [(first.runs[0], run) for run in (*second.runs, *first.runs[1:])]
+    mismatches = tuple(dict.fromkeys(mismatch for pair in pairs for mismatch in mismatches_of(*pair)))
     forbidding = [mismatch.sentence() for mismatch in mismatches if mismatch.forbids]
     if forbidding and not force:
         raise UsageError(f"not comparable: {'; '.join(forbidding)}", "--force compares them all the same")
@@ -125,10 +127,12 @@ class _Comparing:
     def comparison(self, mismatches: tuple[Mismatch, ...]) -> Comparison:
         """Return all of it."""
         names = list(dict.fromkeys((*self._a.means, *self._b.means)))
-        figures = Rows(self._figures())
-        stages, alike = self._parts([name for name in names if name.startswith(STAGE)], STAGE)
-        device_parts, _ = self._parts([name for name in names if name.startswith(CAUSE) or name in _DEVICE_PARTS], CAUSE)
-        device_work, _ = self._parts([name for name in names if name.startswith(WORK)], WORK)
+        of_stages = [name for name in names if name.startswith(STAGE)]
+        alike = self._alike([self._column(name) for name in of_stages])
+        figures = Rows(self._figures(alike))
+        stages = self._parts(of_stages, STAGE, alike)
+        device_parts = self._parts([name for name in names if name.startswith(CAUSE) or name in _DEVICE_PARTS], CAUSE)
+        device_work = self._parts([name for name in names if name.startswith(WORK)], WORK)
         found = Comparison(
             tbperf=__version__,
             verdict=(),
@@ -139,7 +143,7 @@ class _Comparing:
             source=self._a.runs[0].source,
             per=self._per,
             interval=INTERVAL,
-            alike=alike,
+            alike=alike.ratio,
             named_stage=_leading((*stages, *device_work), figures[0].change),
             named_cause=_leading(device_parts, figures[0].change),
             figures=figures,
@@ -147,12 +151,13 @@ class _Comparing:
             device_parts=device_parts,
             device_work=device_work,
             work=Rows(sorted(self._work(), key=lambda row: (row.change not in CHANGED, -abs(row.difference_ns)))),
-            settings=settings_of(self._a, self._b),
+            settings=settings_of(self._a.runs[0], self._b.runs[0]),
             mismatches=mismatches,
         )
         return replace(found, verdict=tuple(verdict(found)), cautions=tuple(cautions(found)))
 
-    def _figures(self) -> Iterator[Difference]:
+    def _figures(self, alike: _Alike) -> Iterator[Difference]:
+        """Compare figures; the step time also as if the machine had been as fast on both sides."""
         for figure in FIGURES:
             try:
                 pair = _Pair(*(figure.of(of) for of in (self._a.means, self._b.means, self._again_a, self._again_b)))
@@ -161,17 +166,18 @@ class _Comparing:
             if figure.unit in (NS, NUMBER):
                 pair = pair.scaled(*self._scale)
             yield self._difference(figure.name, figure.unit, figure.better, pair, _NOT_ALIKE)
+            if figure.name == "step_time" and alike is not _NOT_ALIKE:
+                yield self._difference(SAME_SPEED, figure.unit, figure.better, pair, alike)
 
-    def _parts(self, names: Sequence[str], prefix: str) -> tuple[Rows[Difference], float]:
-        """Compare parts of a step; stages beyond what they share."""
+    def _parts(self, names: Sequence[str], prefix: str, alike: _Alike = _NOT_ALIKE) -> Rows[Difference]:
+        """Compare parts of a step, beyond what they share."""
         pairs = {name: self._column(name) for name in names}
-        alike = self._alike(list(pairs.values())) if prefix == STAGE else _NOT_ALIKE
         found = [
             self._difference(name.removeprefix(prefix), NS, None if name == "compute" else LOW, pair, alike)
             for name, pair in pairs.items()
             if pair.a or pair.b
         ]
-        return Rows(sorted(found, key=lambda row: (row.change not in CHANGED, -abs(row.difference)))), alike.ratio
+        return Rows(sorted(found, key=lambda row: (row.change not in CHANGED, -abs(row.difference))))
 
     def _column(self, name: str) -> _Pair:
         sides = ((self._a, self._again_a), (self._b, self._again_b))
@@ -184,7 +190,9 @@ class _Comparing:
         listed = [
             key
             for key in dict.fromkeys((*self._a.work, *self._b.work))
-            if any(key in side.work and side.work[key].ns >= ns for side, ns in zip((self._a, self._b), least, strict=True))
+            if any(
+                key in side.work and side.work[key].ns >= ns for side, ns in zip((self._a, self._b), least, strict=True)
+            )
         ]
         pairs = {key: self._work_pair(key) for key in listed}
         for sort in dict.fromkeys(key.sort for key in listed):
@@ -201,6 +209,7 @@ class _Comparing:
                     b_ns=row.b,
                     a_calls=self._calls(self._a, key, self._scale[0]),
                     b_calls=self._calls(self._b, key, self._scale[1]),
+                    expected_ns=row.expected,
                     difference_ns=row.difference,
                     low_ns=row.low,
                     high_ns=row.high,
@@ -232,14 +241,22 @@ class _Comparing:
         return _Alike(ratio, again) if low <= ratio <= high else _NOT_ALIKE
 
     def _difference(self, name: str, unit: str, better: str | None, pair: _Pair, alike: _Alike) -> Difference:
-        difference = (pair.b or 0.0) - alike.ratio * (pair.a or 0.0)
+        expected = alike.ratio * (pair.a or 0.0)
+        difference = (pair.b or 0.0) - expected
         low = high = None
         change = UNKNOWN
         if self._known:
             again = pair.again_b - alike.again * pair.again_a
-            low, high = interval(again if alike is _NOT_ALIKE else again / self._again_b.drift)
+            low, high = interval(again * self._pace(unit, alike))
             change = NOISE if low <= 0 <= high else _direction(pair, difference)
-        return Difference(name, unit, better, pair.a, pair.b, difference, low, high, change)
+        return Difference(name, unit, better, pair.a, pair.b, expected, difference, low, high, change)
+
+    def _pace(self, unit: str, alike: _Alike) -> Floats | float:
+        """Return what brings repetitions of a difference to the pace of one side: drift there is no difference."""
+        if alike is not _NOT_ALIKE:
+            return 1 / self._again_b.drift
+        drift = self._again_a.drift
+        return 1 / drift if unit == NS else drift if unit == RATE else 1.0
 
 
 def _direction(pair: _Pair, difference: float) -> str:

@@ -1,0 +1,208 @@
+"""The tables of an Nsight Systems export as columns, wherever they lie: in an SQLite file, or a file each.
+
+Tables exist only where they have rows, and versions differ in columns: both are asked for by name, and what is not
+there reads as `NONE`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
+
+import numpy as np
+
+from tbperf.errors import TraceFormatError
+from tbperf.trace import NONE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from tbperf.intervals import Ns
+
+PROCESS_SHIFT = 24
+"""A global id of a thread is machine, process and thread; shifted by this, machine and process are left."""
+
+PID_MASK = 0xFFFFFF
+
+_VERSION = re.compile(r"_V\d+$")
+"""Newer exports give some tables a version: NVTX_EVENTS_V2."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Rows of a table: all of them, or those of one process."""
+
+    table: str
+    process: int | None = None
+    """A global id without its thread: `PROCESS_SHIFT` bits shifted away."""
+
+
+class Store(Protocol):
+    """An open export."""
+
+    columns: Mapping[str, tuple[str, ...]]
+    """Columns of each table."""
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+    def integers(self, rows: Selection, columns: Sequence[str], told: Callable[[int], None]) -> dict[str, Ns]:
+        """Return columns of integers; `NONE` for what is null or not there.  ``told`` hears how many rows were read."""
+        ...
+
+    def reals(self, rows: Selection, column: str) -> npt.NDArray[np.float64]:
+        """Return a column of numbers; not-a-number for what is null."""
+        ...
+
+    def texts(self, rows: Selection, column: str) -> Iterator[bytes | None]:
+        """Yield a column of texts, in the order of `integers`."""
+        ...
+
+    def processes(self, table: str) -> list[int]:
+        """Return the processes that have rows in a table, as `Selection` names them."""
+        ...
+
+    def strings(self, ids: Ns) -> dict[int, bytes]:
+        """Return the registered strings of these ids."""
+        ...
+
+
+def process_column(columns: Collection[str]) -> str | None:
+    """Return the column that tells the process of a row."""
+    return next((name for name in ("globalPid", "globalTid") if name in columns), None)
+
+
+def latest_versions(names: Collection[str]) -> dict[str, str]:
+    """Map names of tables without their version to the tables of the latest one."""
+    return {_VERSION.sub("", name): name for name in sorted(names, key=lambda name: (len(name), name))}
+
+
+_CHUNK_ROWS = 1 << 16
+_MOST_PARAMETERS = 10_000
+SQLITE_MAGIC = b"SQLite format 3\0"
+
+
+class SqliteStore:
+    """An export as one SQLite file, which is never written to: not even a lock or a journal is left beside it."""
+
+    def __init__(self, path: Path) -> None:
+        self._name = str(path)
+        address = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
+        self._database = self._asked(lambda: sqlite3.connect(address, uri=True))
+        self._database.text_factory = bytes
+        self._asked(self._look)
+
+    def _look(self) -> None:
+        self._database.execute("PRAGMA trusted_schema=OFF")
+        named = self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        names = [name.decode("utf-8", "replace") for (name,) in named]
+        self._tables = latest_versions([name for name in names if not name.startswith("sqlite_")])
+        self.columns: Mapping[str, tuple[str, ...]] = {
+            table: tuple(
+                column.decode("utf-8", "replace")
+                for _, column, *_ in self._database.execute(f"PRAGMA table_info({_quoted(name)})")
+            )
+            for table, name in self._tables.items()
+        }
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._database.close()
+
+    def _asked(self, ask: Callable[[], Any]) -> Any:
+        try:
+            return ask()
+        except (sqlite3.Error, sqlite3.Warning, ValueError, TypeError, OverflowError, MemoryError) as error:
+            raise TraceFormatError(
+                f"{self._name}: the database cannot be read: {str(error) or type(error).__name__}",
+                "was it cut short, or is it still being written? export the report again",
+            ) from error
+
+    def _all(self, query: str, values: Sequence[int]) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = self._asked(lambda: self._database.execute(query, values).fetchall())
+        return rows
+
+    def _select(self, rows: Selection, expressions: Sequence[str]) -> tuple[str, tuple[int, ...]]:
+        """Return a query that reads a table in the order in which it is stored."""
+        where, values = "", tuple[int, ...]()
+        column = process_column(self.columns[rows.table])
+        if rows.process is not None and column is not None:
+            where = f" WHERE coalesce({_quoted(column)} >> {PROCESS_SHIFT}, ?1) = ?1"
+            values = (rows.process,)
+        source = _quoted(self._tables[rows.table])
+        return f"SELECT {', '.join(expressions)} FROM {source}{where} ORDER BY rowid", values  # noqa: S608 - quoted
+
+    def integers(self, rows: Selection, columns: Sequence[str], told: Callable[[int], None]) -> dict[str, Ns]:
+        """Return columns of integers."""
+        there = [name for name in columns if name in self.columns[rows.table]]
+        query, values = self._select(rows, [f"coalesce({_quoted(name)}, {NONE})" for name in there] or ["0"])
+        row = np.dtype([(str(index), np.int64) for index in range(max(1, len(there)))])
+
+        def read() -> list[npt.NDArray[Any]]:
+            cursor = self._database.execute(query, values)
+            chunks = []
+            while True:
+                chunk = np.fromiter(itertools.islice(cursor, _CHUNK_ROWS), row)
+                chunks.append(chunk)
+                told(len(chunk))
+                if len(chunk) < _CHUNK_ROWS:
+                    return chunks
+
+        chunks = self._asked(read)
+        found = {name: np.concatenate([chunk[str(index)] for chunk in chunks]) for index, name in enumerate(there)}
+        length = sum(map(len, chunks))
+        return {name: found.get(name, np.full(length, NONE, np.int64)) for name in columns}
+
+    def reals(self, rows: Selection, column: str) -> npt.NDArray[np.float64]:
+        """Return a column of numbers."""
+        query, values = self._select(rows, [f"CAST({_quoted(column)} AS REAL)"])
+        cursor = self._asked(lambda: self._database.execute(query, values))
+        nan = float("nan")
+        found: npt.NDArray[np.float64] = self._asked(
+            lambda: np.fromiter((nan if value is None else value for (value,) in cursor), np.float64)
+        )
+        return found
+
+    def texts(self, rows: Selection, column: str) -> Iterator[bytes | None]:
+        """Yield a column of texts."""
+        query, values = self._select(rows, [_quoted(column)])
+        cursor = self._asked(lambda: self._database.execute(query, values))
+        while chunk := self._asked(lambda: cursor.fetchmany(_CHUNK_ROWS)):
+            for (value,) in chunk:
+                yield value if isinstance(value, bytes) else None if value is None else str(value).encode()
+
+    def processes(self, table: str) -> list[int]:
+        """Return the processes that have rows in a table."""
+        column = process_column(self.columns.get(table, ()))
+        if column is None:
+            return []
+        source, name = _quoted(self._tables[table]), _quoted(column)
+        query = f"SELECT DISTINCT {name} >> {PROCESS_SHIFT} FROM {source} WHERE {name} IS NOT NULL"  # noqa: S608 - quoted
+        return sorted(process for (process,) in self._all(query, ()) if isinstance(process, int))
+
+    def strings(self, ids: Ns) -> dict[int, bytes]:
+        """Return the registered strings of these ids."""
+        found: dict[int, bytes] = {}
+        if not {"id", "value"} <= set(self.columns.get("StringIds", ())):
+            return found
+        source = _quoted(self._tables["StringIds"])
+        wanted = [int(number) for number in ids if number != NONE]
+        for begin in range(0, len(wanted), _MOST_PARAMETERS):
+            part = wanted[begin : begin + _MOST_PARAMETERS]
+            marks = ",".join("?" * len(part))
+            query = f"SELECT id, value FROM {source} WHERE id IN ({marks})"  # noqa: S608 - quoted
+            found |= {number: value for number, value in self._all(query, part) if isinstance(value, bytes)}
+        return found
+
+
+def _quoted(name: str) -> str:
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
