@@ -1,23 +1,26 @@
 """Count false alarms and planted faults that are found when runs are compared.
 
     scripts/bench compare drawn [--pairs N]
-    scripts/bench compare record FOLDER [--rounds N]     a round: one plain training and one with a slowed stage
+    scripts/bench compare record FOLDER [--rounds N]     a round: a plain training (but in every 4th), a slowed one
     scripts/bench compare judge FOLDER
 
 `drawn` draws timelines whose steps scatter and whose runs drift as said in `DRAWN`.  `record` re-records a small
 training of the demo's sort on this machine, interleaved, and goes on where it was stopped.  `judge` compares each plain
-run with the next plain one (nothing changed), and with the slowed one of its own round.
+run with the next plain one (nothing changed), and each slowed one with the last plain one before it.  A run serves in
+several pairs: pairs that share a run are not independent of each other.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -31,11 +34,8 @@ if TYPE_CHECKING:
     from tbperf.report import Report
 
 HERE = Path(__file__).parent
-IMAGES, SIZE = 384, 96
+IMAGES, SIZE = 160, 96
 PLANTED = ("preprocess", "forward", "loss", "dataload")
-SHARE = 0.10
-"""Of the step of the quietest plain run so far: what is planted in a stage, in work of the CPU."""
-
 DRAWN = {
     "steps": 16,
     "scatter": 0.02,  # relative standard deviation of a stage in a step
@@ -47,8 +47,8 @@ STAGES = {"dataload": 30.0, "preprocess": 5.0, "forward": 25.0, "loss": 8.0, "ba
 """Drawn stages, in milliseconds."""
 
 
-def record(folder: Path, rounds: int) -> None:
-    """Record so many rounds, but for those that are there."""
+def record(folder: Path, rounds: int, ms: float) -> None:
+    """Record so many rounds, but for those that are there; slowed stages get so much more work of the CPU."""
     from tbperf.capture.dataset import write_dataset
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,9 +59,9 @@ def record(folder: Path, rounds: int) -> None:
             for path in sorted((folder / "data" / kind / "val").iterdir())[4:]:
                 path.unlink()
     for number in range(rounds):
-        _record(folder, data, number, "none", 0.0)
-        quietest = min(_median_step(run) for run in folder.glob("*-none"))
-        _record(folder, data, number, PLANTED[number % len(PLANTED)], SHARE * quietest / 1e6)
+        if number % 4 != 3:  # noqa: PLR2004 - a plain run serves its own round, and every third the next one, too
+            _record(folder, data, number, "none", 0.0)
+        _record(folder, data, number, PLANTED[number % len(PLANTED)], ms)
 
 
 def _record(folder: Path, data: Path, number: int, stage: str, ms: float) -> None:
@@ -125,16 +125,17 @@ def judge(folder: Path) -> None:
     print(f"{len(plain)} plain runs, median step {min(steps):.0f} to {max(steps):.0f} ms ({median(steps):.0f} ms)\n")
     print("| | | |\n|---|---|---|")
     nothing = Tally()
-    for before, after in zip(plain, plain[1:], strict=False):
+    for before, after in itertools.pairwise(plain):
         nothing.add(compare_reports([reports[before]], [reports[after]]))
     nothing.print(f"nothing changed ({len(plain) - 1} pairs): false alarms")
     named: Counter[str] = Counter()
     pairs: Counter[str] = Counter()
-    for name in reports:
-        number, stage = name.split("-")
-        if stage == "none" or f"{number}-none" not in reports:
+    for name, report in reports.items():
+        stage = name.partition("-")[2]
+        before = [run for run in plain if run[:3] <= name[:3]]
+        if stage == "none" or not before:
             continue
-        found = compare_reports([reports[f"{number}-none"]], [reports[name]])
+        found = compare_reports([reports[before[-1]]], [report])
         pairs[stage] += 1
         named[stage] += found.named_stage == stage
         if found.named_stage != stage:
@@ -148,6 +149,7 @@ def judge(folder: Path) -> None:
 
 def drawn(pairs: int, planted: float) -> None:
     """Compare drawn runs: with nothing changed, and with a stage slowed by so much of the step."""
+    from tbperf.analyses import Rows
     from tbperf.comparison import compare_reports
 
     rng = np.random.default_rng(0)
@@ -159,10 +161,11 @@ def drawn(pairs: int, planted: float) -> None:
         stage = list(STAGES)[number % len(STAGES)]
         found = compare_reports([a], [_drawn_report(rng, stage, planted * sum(STAGES.values()))])
         named += found.named_stage == stage
-        beside.add(found, but=stage)
+        beside.add(replace(found, figures=Rows(), device_parts=Rows()), but=stage)  # these did change
     print(f"{pairs} pairs of drawn runs: {DRAWN}\n\n| | | |\n|---|---|---|")
     nothing.print("nothing changed: false alarms")
-    print(f"| a stage slowed by {planted:.0%} of the step: named first | {named} of {pairs} | {100 * named / pairs:.1f} % |")
+    share = 100 * named / pairs
+    print(f"| a stage slowed by {planted:.0%} of the step: named first | {named} of {pairs} | {share:.1f} % |")
     beside.print("other stages then: false alarms")
 
 
@@ -207,13 +210,14 @@ def main() -> None:
     options.add_argument("--pairs", type=int, default=500)
     options.add_argument("--planted", type=float, default=0.02)
     options.add_argument("--rounds", type=int, default=41)
+    options.add_argument("--ms", type=float, default=13.0, help="a tenth of an undisturbed step, where docs were made")
     given = options.parse_args()
     if given.what == "drawn":
         drawn(given.pairs, given.planted)
     elif given.folder is None:
         options.error(f"{given.what} needs a folder")
     elif given.what == "record":
-        record(given.folder.resolve(), given.rounds)
+        record(given.folder.resolve(), given.rounds, given.ms)
     else:
         judge(given.folder)
 

@@ -1,6 +1,6 @@
 """Train YOLOv8n for an epoch on the CPU, with one stage slowed by so much work of the CPU a step.
 
-    python compare_train.py DATA OUT STAGE MS      STAGE: none, preprocess, forward, loss, dataload
+python compare_train.py DATA OUT STAGE MS      STAGE: none, preprocess, forward, loss, dataload
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ def slow(owner: type, method: str, ms: float) -> None:
     setattr(owner, method, slowed)
 
 
+def _work_in_training(module: Any, _inputs: Any) -> None:
+    if module.training:
+        work(MS)
+
+
 class Trainer(DetectionTrainer):
     """A user's trainer that does a little more than it should."""
 
@@ -51,7 +56,7 @@ class Trainer(DetectionTrainer):
         """Make the model."""
         model = super().get_model(*args, **kwargs)
         if STAGE == "forward":
-            model.model[0].register_forward_pre_hook(lambda module, _inputs: work(MS) if module.training else None)
+            model.model[0].register_forward_pre_hook(_work_in_training)
         return model
 
 

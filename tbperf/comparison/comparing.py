@@ -26,7 +26,7 @@ from tbperf.comparison.result import (
     SideSummary,
     WorkDifference,
 )
-from tbperf.comparison.settings import differs, mismatches_of, settings_of
+from tbperf.comparison.settings import differs, kinds_told, mismatches_of, settings_of
 from tbperf.comparison.verdict import cautions, verdict
 from tbperf.errors import UsageError
 
@@ -152,6 +152,7 @@ class _Comparing:
             device_work=device_work,
             work=Rows(sorted(self._work(), key=lambda row: (row.change not in CHANGED, -abs(row.difference_ns)))),
             settings=settings_of(self._a.runs[0], self._b.runs[0]),
+            told=kinds_told(self._a.runs[0], self._b.runs[0]),
             mismatches=mismatches,
         )
         return replace(found, verdict=tuple(verdict(found)), cautions=tuple(cautions(found)))

@@ -108,25 +108,27 @@ class Repeated:
         """Return repetitions of what a kernel or operator takes."""
         mean = self._side.work[key].ns if key in self._side.work else 0.0
         own = self._spread.own(key, mean, self._side.means[STEP], times=_WORK_MOVES)
-        return self._positive(mean + own * self._between_runs()) * self.drift
+        return _at_least(0.0, mean + own * self._between_runs()) * self.drift
 
     def _repeat(self, name: str, mean: float, within: Floats) -> Floats:
         if name == PROCESSES:
             return mean + within
         if name.startswith(COUNT):
-            return self._positive(mean * (1 + _COUNTS_MOVE * self._between_runs()))
-        own = 0.0 if name in _WHOLE else self._spread.own(name, mean, self._side.means[STEP])
-        return self._positive(mean + within + own * self._between_runs()) * self.drift
+            return _at_least(0.0, mean * (1 + _COUNTS_MOVE * self._between_runs()))
+        if name in _WHOLE:
+            return _at_least(mean / _SLOWEST, mean + within) * self.drift
+        own = self._spread.own(name, mean, self._side.means[STEP])
+        return _at_least(0.0, mean + within + own * self._between_runs()) * self.drift
 
     def _between_runs(self) -> Floats:
         drawn: Floats = self._rng.standard_t(self._spread.freedom, REPETITIONS)
         drawn *= len(self._side.runs) ** -0.5
         return drawn
 
-    @staticmethod
-    def _positive(values: Floats) -> Floats:
-        found: Floats = np.maximum(values, 0.0)
-        return found
+
+def _at_least(low: float, values: Floats) -> Floats:
+    found: Floats = np.maximum(values, low)
+    return found
 
 
 _WHOLE = (STEP, STEP + MEDIAN, "window")

@@ -108,5 +108,8 @@ class Comparison:
     work: Rows[WorkDifference]
     """Kernels and operators, largest change first; what takes less than 0.1 % of a step on both sides is left out."""
     settings: tuple[Setting, ...]
+    """What was set differently."""
+    told: tuple[str, ...]
+    """Kinds of settings that both sides tell: what is not among ``settings`` was the same."""
     mismatches: tuple[Mismatch, ...]
     schema: str = field(default=SCHEMA)

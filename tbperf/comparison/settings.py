@@ -49,18 +49,24 @@ _NOWHERE = frozenset({"project", "name", "save_dir", "exist_ok", "resume"})
 
 def settings_of(a: Recorded, b: Recorded) -> tuple[Setting, ...]:
     """Return what was set differently in two runs, arguments first."""
-    first, second = a.traces[0], b.traces[0]
     return tuple(
         Setting(kind, name, _text(before.get(name)), _text(after.get(name)))
-        for kind, before, after in (
-            ("argument", _arguments(first), _arguments(second)),
-            ("version", _versions(first), _versions(second)),
-            ("hardware", _hardware(first), _hardware(second)),
-            ("profiler", _profiler(first), _profiler(second)),
-        )
+        for kind, before, after in _told(a, b)
         for name in dict.fromkeys((*before, *after))
-        if before and after and before.get(name) != after.get(name)
+        if before.get(name) != after.get(name)
     )
+
+
+def kinds_told(a: Recorded, b: Recorded) -> tuple[str, ...]:
+    """Return the kinds of settings that both runs tell."""
+    return tuple(kind for kind, _, _ in _told(a, b))
+
+
+def _told(a: Recorded, b: Recorded) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+    for kind, settings in _KINDS.items():
+        before, after = settings(a.traces[0]), settings(b.traces[0])
+        if before and after:
+            yield kind, before, after
 
 
 def _arguments(trace: TraceReport) -> Mapping[str, Any]:
@@ -77,8 +83,8 @@ def _base_name(value: object) -> object:
 
 
 def _versions(trace: TraceReport) -> Mapping[str, Any]:
-    run = trace.run.versions if trace.run else {}
-    return {name: value for name, value in {**run, **trace.versions}.items() if value is not None}
+    told = (*(trace.run.versions.items() if trace.run else ()), *trace.versions.items())
+    return {name: value for name, value in told if value is not None}
 
 
 def _hardware(trace: TraceReport) -> Mapping[str, Any]:
@@ -90,6 +96,9 @@ def _hardware(trace: TraceReport) -> Mapping[str, Any]:
 
 def _profiler(trace: TraceReport) -> Mapping[str, Any]:
     return dict(trace.run.profiler) if trace.run else {}
+
+
+_KINDS = {"argument": _arguments, "version": _versions, "hardware": _hardware, "profiler": _profiler}
 
 
 def _text(value: object) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tbperf.comparison.figures import SAME_SPEED
 from tbperf.comparison.noise import FEWEST_STEPS
 from tbperf.comparison.recorded import NO_STAGE, WINDOW
-from tbperf.comparison.result import ADDED, CHANGED, GONE, NOISE, UNKNOWN
+from tbperf.comparison.result import ADDED, CHANGED, GONE, UNKNOWN
 from tbperf.findings.words import CAUSES, format_ms, stage_words
 
 if TYPE_CHECKING:
@@ -33,29 +33,25 @@ def verdict(found: Comparison) -> Iterator[str]:
     """Say what changed, what explains most of it, and what was different from the start."""
     step = found.figures[0]
     same_speed = next((row for row in found.figures if row.name == SAME_SPEED), None)
-    yield f"{_step_sentence(found, step)}{_because(found, step)}."
+    yield f"{_step_sentence(found, step, same_speed)}{_because(found, step, same_speed)}."
     if same_speed and abs(found.alike - 1) >= _WORTH_SAYING:
         machine = "slower or busier" if found.alike > 1 else "faster or quieter"
-        change = f"{_percent(same_speed.difference, same_speed.expected)}, {_spread(found, same_speed)}"
-        noise = ", no difference beyond the noise" if same_speed.change == NOISE else ""
-        yield (
-            f"All stages took {found.alike:.2f} times as long alike: a {machine} machine explains that."
-            f" Beyond it, the step changed by {change}{noise}."
-        )
-    yield _settings_sentence(found)
+        yield f"All stages took {found.alike:.2f} times as long alike: a {machine} machine explains that."
+    yield from _settings_sentence(found)
 
 
-def _step_sentence(found: Comparison, step: Difference) -> str:
+def _step_sentence(found: Comparison, step: Difference, same_speed: Difference | None) -> str:
     what = {"image": "An image", "window": "The window"}.get(found.per) or _PHASES.get(found.phase or "", "A step")
-    a, b = step.a or 0.0, step.b or 0.0
+    a, b = format_ms(step.a or 0.0), format_ms(step.b or 0.0)
+    change = _percent(step.difference, step.expected)
     if step.change == UNKNOWN:
-        return (
-            f"{what} takes {format_ms(b)} against {format_ms(a)}, {_percent(b - a, a)}; nothing tells how much is noise"
-        )
-    if step.change == NOISE:
-        change = f"{_percent(b - a, a)}, {_spread(found, step)}"
-        return f"{what} takes {format_ms(b)} against {format_ms(a)}: no difference beyond the noise ({change})"
-    return f"{what} takes {format_ms(b)} instead of {format_ms(a)} ({_percent(b - a, a)}, {_spread(found, step)})"
+        return f"{what} takes {b} against {a} ({change}); nothing tells how much of that is noise"
+    if step.change in CHANGED:
+        return f"{what} takes {b} instead of {a} ({change}, {_spread(found, step)})"
+    if same_speed and same_speed.change in CHANGED:
+        change = _percent(same_speed.difference, same_speed.expected)
+        return f"{what} takes {b} against {a}: {change} at the same speed of the machine ({_spread(found, same_speed)})"
+    return f"{what} takes {b} against {a}: no difference beyond the noise ({change}, {_spread(found, step)})"
 
 
 def _spread(found: Comparison, row: Difference) -> str:
@@ -63,7 +59,7 @@ def _spread(found: Comparison, row: Difference) -> str:
     return f"{100 * found.interval:.0f} % interval {low} … {high} %"
 
 
-def _because(found: Comparison, step: Difference) -> str:
+def _because(found: Comparison, step: Difference, same_speed: Difference | None) -> str:
     part = next((row for row in found.device_parts if row.name == found.named_cause), None)
     stage = next(
         (row for row in (*found.stages, *found.device_work) if row.name == found.named_stage and row.change in CHANGED),
@@ -76,7 +72,9 @@ def _because(found: Comparison, step: Difference) -> str:
         words = _stage(stage) + _moved(stage)
     else:
         return ""
-    return f"{': ' if step.change in CHANGED else '. But '}{words}"
+    if step.change in CHANGED:
+        return f": {words}"
+    return f"; {words}" if same_speed and same_speed.change in CHANGED else f". But {words}"
 
 
 _LOADING = "dataload"
@@ -101,20 +99,19 @@ def part_words(name: str) -> str:
     return _PARTS.get(name) or CAUSES.get(name, name)
 
 
-def _settings_sentence(found: Comparison) -> str:
+def _settings_sentence(found: Comparison) -> Iterator[str]:
     changed = [f"{s.name} {_or_none(s.a)} → {_or_none(s.b)}" for s in found.settings if s.kind != "profiler"]
     kinds = {setting.kind for setting in found.settings}
-    same = [
-        words
-        for kind, words in (("hardware", "hardware"), ("version", "versions"), ("argument", "arguments"))
-        if kind not in kinds
-    ]
+    same = [word for kind, word in _KINDS.items() if kind in found.told and kind not in kinds]
     told = ", ".join(changed[:_MOST_SETTINGS])
     if len(changed) > _MOST_SETTINGS:
         told += f" and {len(changed) - _MOST_SETTINGS} more"
-    rest = f"same {', '.join(same)}, as far as the recordings tell" if same else ""
-    sentence = "; ".join(filter(None, (told, rest)))
-    return sentence[:1].upper() + sentence[1:] + "." if not told else sentence + "."
+    sentence = "; ".join(filter(None, (told, f"same {', '.join(same)}" if same else "")))
+    if sentence:
+        yield f"{sentence[:1].upper()}{sentence[1:]}." if not told else f"{sentence}."
+
+
+_KINDS = {"hardware": "hardware", "version": "versions", "argument": "arguments", "profiler": "profiler options"}
 
 
 def _or_none(value: str | None) -> str:
