@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tbperf.comparison.noise import MEDIAN, Series, Unrest, mean_of, median_of, unrest_of
+from tbperf.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -135,16 +136,23 @@ def offers_log(report: Report, phase: str | None) -> bool:
 
 
 def runs_of(report: Report, phase: str | None, source: str) -> list[Recorded]:
-    """Return the runs of a report, one for each run folder; their step times from ``source``, if there are such."""
+    """Return the runs of a report, one for each run folder; their step times from ``source``, if there are such.
+
+    Raises UsageError for a run in which nothing took any time.
+    """
     runs: dict[str | None, list[TraceReport]] = {}
     for trace in report.traces:
         if trace.phase == phase:
             runs.setdefault(trace.run.folder if trace.run else None, []).append(trace)
     logs = [log for log in report.logged_steps if log.phase == phase]
-    return [
+    found = [
         _recorded(traces, [log for log in logs if log.folder == folder] if source == LOG else [])
         for folder, traces in runs.items()
     ]
+    for run in found:
+        if not run.means[STEP]:
+            raise UsageError(f"{run.name}: holds no step, no device work and no host events", "record it again")
+    return found
 
 
 def _recorded(traces: Sequence[TraceReport], logs: Sequence[LoggedSteps]) -> Recorded:
