@@ -151,9 +151,10 @@ def _judge(gate: Gate, report: Report) -> Judged:
         return Judged(gate.text, NOT_JUDGED, "the report holds no trace")
     phase = phases_of(report)[0]
     source = LOG if offers_log(report, phase) else PROFILE
-    means = Side(runs_of(report, phase, source)).means
     try:
-        value = _value(gate, means)
+        value = _value(gate, Side(runs_of(report, phase, source)).means)
+    except UsageError as error:
+        return Judged(gate.text, NOT_JUDGED, error.message)
     except KeyError as error:
         return Judged(gate.text, NOT_JUDGED, f"the recording does not tell: it has no {error.args[0]}")
     crossed = _OPERATORS[gate.op](value, gate.limit)

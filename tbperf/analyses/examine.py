@@ -14,6 +14,7 @@ from tbperf.analyses.kernels import Hotspot, KernelFamily, find_hotspots, sum_fa
 from tbperf.analyses.launches import Calls, Launches, count_launches, find_allocations, find_module_loads, find_syncs
 from tbperf.analyses.memory import MemoryUse, measure_memory
 from tbperf.analyses.modules import Module, has_modules, sum_modules
+from tbperf.analyses.nsys import Nsys, state
 from tbperf.analyses.operators import (
     HostThread,
     Operator,
@@ -110,6 +111,8 @@ class TraceReport:
     threads: Rows[HostThread]
     modules: Rows[Module]
     memory: Rows[MemoryUse]
+    nsys: Nsys | None
+    """What NVIDIA's tools would state of it; null for recordings of other recorders."""
     skipped: tuple[Skipped, ...]
     recorded_unix_ns: int | None = None
     """When the recording began, on the system clock; null where the recorder does not tell."""
@@ -143,6 +146,7 @@ def examine(trace: Trace) -> TraceReport:
         launches=launches if isinstance(launches, Launches) else None,
         steps=_with_causes(_rows(answers["steps"]), idle),
         **{name: _rows(answers[name]) for name in _ROW_LISTS},
+        nsys=state(trace) if trace.format == "nsys" else None,
         skipped=tuple(found for found in answers.values() if isinstance(found, Skipped)),
         recorded_unix_ns=trace.origin_unix_ns,
     )

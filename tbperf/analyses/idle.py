@@ -61,11 +61,21 @@ _LAUNCH, _QUEUED, _UNKNOWN = (CAUSES.index(name) for name in ("launch", "queued"
 
 _STAGE_CAUSES = {
     "dataload": "dataloader",
+    "fetch": "dataloader",
     "save": "save",
     "plot": "plot",
     "validate": "validation",
     "final_eval": "validation",
 }
+
+_OVERHEAD_OF_CUDA = {
+    "module_load": re.compile(
+        r"Lazy Function Loading|Runtime Triggered Module Loading|Runtime module loading|Driver (?:JIT )?compiler",
+        re.IGNORECASE,
+    ),
+    "launch": re.compile(r"Command Buffer Full", re.IGNORECASE),
+}
+"""What CUPTI reports as overhead, but the program would have had to bear without a profiler, too."""
 
 LONGEST = 50
 """So many gaps are described one by one."""
@@ -267,13 +277,35 @@ class HostActivity:
             self._tilings[thread] = Tiling.first_of(layers)
         return self._tilings[thread]
 
+    def driving(self) -> Tiling:
+        """Tile time by cause of the thread that drives the device: the one that launches next."""
+        trace = self._trace
+        calls = np.unique(trace.launched_by)
+        calls = calls[calls >= 0]
+        calls = calls[np.argsort(trace.api["start_ns"][calls], kind="stable")]
+        thread = trace.api["thread"][calls]
+        numbers = np.unique(thread).tolist()
+        if len(numbers) < 2:  # noqa: PLR2004 - nobody to take turns with
+            return self.causes(int(numbers[0]) if numbers else trace.main_thread)
+        until = trace.api.end_ns[calls]
+        since = np.r_[np.iinfo(np.int64).min // 2, np.maximum.accumulate(until)[:-1]]
+        parts = [self.causes(n).within(Spans.merged(since[thread == n], until[thread == n])) for n in numbers]
+        start = np.concatenate([part.start for part in parts])
+        order = np.argsort(start, kind="stable")
+        end, label = (np.concatenate([getattr(part, what) for part in parts])[order] for what in ("end", "label"))
+        return Tiling(start[order], end, label)
+
     def _layers(self, thread: int) -> Iterator[tuple[int, Spans]]:
         trace = self._trace
-        yield CAUSES.index("profiler"), _spans(trace.overhead)
+        of_cuda = {cause: trace.named(trace.overhead, name.match) for cause, name in _OVERHEAD_OF_CUDA.items()}
+        mine = trace.overhead["thread"] == thread
+        yield CAUSES.index("profiler"), _spans(trace.overhead.rows(~np.logical_or.reduce([*of_cuda.values()])))
         api = trace.api.rows(trace.api["thread"] == thread)
         for cause in ("sync", "memcpy", "allocation", "module_load", "launch"):
             mask = self._calls[cause][trace.api["thread"] == thread]
             spans = _spans(api.rows(mask))
+            if cause in of_cuda:
+                spans |= _spans(trace.overhead.rows(of_cuda[cause] & mine))
             if cause == "module_load":
                 spans |= self._compiling(thread)
             yield CAUSES.index(cause), spans
@@ -282,7 +314,10 @@ class HostActivity:
             if stage in trace.stage_names:
                 open_stage = self._stage_open[stage][trace.ranges["thread"] == thread]
                 yield CAUSES.index(cause), _spans(ranges.rows(open_stage))
-        yield CAUSES.index("host_op"), _spans(trace.ops.rows(trace.ops["thread"] == thread))
+        yield (
+            CAUSES.index("host_op"),
+            _spans(trace.ops.rows(trace.ops["thread"] == thread)) | _spans(trace.os.rows(trace.os["thread"] == thread)),
+        )
         yield (
             CAUSES.index("python"),
             _spans(ranges) | _spans(trace.python.rows(trace.python["thread"] == thread)),
@@ -325,7 +360,7 @@ class HostActivity:
         for candidate in (thread, trace.main_thread):
             open_rows = [
                 (int(table["start_ns"][row]), trace.strings[table["name"][row]])
-                for table in (trace.ranges, trace.ops, trace.api)
+                for table in (trace.ranges, trace.ops, trace.os, trace.api)
                 if (row := int(trace.innermost(table, candidate).at(at)[0])) != NOTHING
             ]
             if open_rows:
@@ -397,3 +432,18 @@ def attribute(trace: Trace) -> Idle:
             for row in by_step
         ),
     )
+
+
+def loads_in_process(trace: Trace) -> bool:
+    """Tell whether the program loads its batches itself: waiting for a worker takes no operators, loading does."""
+    if "dataload" not in trace.stage_names:
+        return False
+    if trace.named(trace.ranges, _IN_PROCESS.search).any():
+        return True
+    waiting = trace.stage_tiling.spans_of(trace.stage_names.index("dataload"))
+    mine = trace.ops.rows(trace.ops["thread"] == trace.main_thread)
+    return (_spans(mine) & waiting).total_ns > _IN_PROCESS_SHARE * waiting.total_ns
+
+
+_IN_PROCESS = re.compile(r"_SingleProcess")
+_IN_PROCESS_SHARE = 0.2

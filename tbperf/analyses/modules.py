@@ -66,14 +66,15 @@ def tile_modules(trace: Trace) -> ModuleTimes:
         mine = np.flatnonzero(calls["thread"] == thread)
         mine = mine[np.lexsort((-calls.end_ns[mine], calls["start_ns"][mine]))]
         open_calls: list[tuple[int, str]] = []
-        for call in mine.tolist():
-            start, end = int(calls["start_ns"][call]), int(calls.end_ns[call])
+        found = []
+        columns = (calls[name][mine].tolist() for name in ("start_ns", "dur_ns", "name"))
+        for start, dur, name in zip(*columns, strict=True):
             while open_calls and open_calls[-1][0] <= start:
                 open_calls.pop()
-            name = names[calls["name"][call]]
-            path = f"{open_calls[-1][1]}/{name}" if open_calls else name
-            open_calls.append((end, path))
-            path_of[call] = paths.setdefault(path, len(paths))
+            path = f"{open_calls[-1][1]}/{names[name]}" if open_calls else names[name]
+            open_calls.append((start + dur, path))
+            found.append(paths.setdefault(path, len(paths)))
+        path_of[mine] = found
         inner = Tiling.innermost(calls["start_ns"][mine], calls.end_ns[mine])
         tilings[thread] = Tiling(inner.start, inner.end, path_of[mine][inner.label])
     return ModuleTimes(tuple(paths), np.bincount(path_of, minlength=len(paths)), tilings)

@@ -161,7 +161,9 @@ def loads_in_process(trace: TraceReport) -> bool:
         return True
     if any("_SingleProcess" in (gap.host or "") for gap in trace.gaps):
         return True
-    return any(row.stage == "dataload" and row.op_ns > _IN_PROCESS_SHARE * row.host_ns for row in trace.stages)
+    return any(
+        row.stage in {"dataload", "fetch"} and row.op_ns > _IN_PROCESS_SHARE * row.host_ns for row in trace.stages
+    )
 
 
 _IN_PROCESS_SHARE = 0.2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbperf.findings.words import CAUSES, format_ms, format_share, stage_words
+from tbperf.findings.words import CAUSES, format_bytes, format_ms, format_share, stage_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,6 +49,10 @@ def _about_the_gpu(trace: TraceReport, device: DeviceTime) -> Iterator[str]:
             yield f"{format_share(causes[0].idle_ns / device.idle_ns)} of that it is {CAUSES[causes[0].cause]}."
     elif cost >= EXPOSED_SHARE * window:
         yield _sentence(f"{name} moves data in {what}", cost, trace, window)
+        if what.startswith("copies"):
+            copies = next(row for row in trace.memcpy if row.device == device.device)
+            sort = " ".join(filter(None, (copies.host_memory, copies.copy_kind, "copies")))
+            yield f"{format_share(min(1, copies.exposed_ns / cost))} of that are {sort}: {format_bytes(copies.bytes or 0)}."
     else:
         yield _sentence(f"{name} is busy", device.busy_ns, trace, window)
         kernels = [row for row in trace.kernels if row.device == device.device]

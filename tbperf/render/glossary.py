@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 OWNERS = {
-    "kernels": "a kernel that is no collective runs on any stream",
+    "kernels": "a kernel that is no collective runs on any stream, or a graph that was timed as a whole",
     "collectives": "a collective (NCCL, RCCL) runs and no other kernel",
     "copies": "a copy runs and no kernel",
     "memsets": "a memset runs and nothing else",
@@ -31,12 +31,19 @@ CAUSE_DEFINITIONS = {
     "save": "in such a stage",
     "plot": "in such a stage",
     "validation": "in such a stage",
-    "host_op": "inside a framework operator",
+    "host_op": "inside a framework operator, or in a call of the operating system's runtime (Nsight Systems)",
     "python": "inside a step, range or Python call, in no operator",
     "unknown": "in nothing that the trace shows",
     "queued": "past the call: the work was launched and did not run yet",
 }
 """What the thread that launched the work after a gap was doing; in order of precedence, but for `queued`."""
+
+CHANGES = {cause: f"never {text}" for cause, text in CAUSES.items()} | {
+    "host": "no launch calls, operators and Python on the host",
+    "synchronizing": "calls that wait for the GPU return at once",
+    "tensor_cores": "matrix work runs on tensor cores",
+}
+"""What the replay of a run leaves out."""
 
 TERMS = {
     "window": "from the first start to the last end of a device's kernels, copies and memsets",
@@ -64,6 +71,7 @@ def words() -> dict[str, Any]:
         "causes": {
             cause: {"words": text, "definition": CAUSE_DEFINITIONS.get(cause, text)} for cause, text in CAUSES.items()
         },
+        "changes": CHANGES,
         "terms": TERMS,
         "rules": {rule.code: rule.page for rule in RULES},
         "fields": _fields(json_schema()),

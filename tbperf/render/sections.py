@@ -19,6 +19,7 @@ SECTIONS = (
     "threads",
     "modules",
     "memory",
+    "nsys",
     "findings",
     "seen",
 )

@@ -452,6 +452,45 @@ class _ReportPage(Page):
         ]
         self.table("Copies", ("ms", "exposed", "calls", "size", "speed"), rows)
 
+    def _nsys(self, trace: TraceReport) -> None:
+        """Show what NVIDIA's tools would state, as far as the other tables do not say it."""
+        found = trace.nsys
+        if found is None:
+            return
+        projected = [
+            (
+                _clip(printable(row.name), 48),
+                _ms(row.ns.total),
+                _ms(row.range_ns),
+                f"{row.ranges:,}",
+                f"{row.operations:,}",
+            )
+            for row in found.projections[: self._top]
+        ]
+        self.table("NVTX ranges on the GPU", ("GPU ms", "host ms", "ranges", "operations"), projected)
+        ways = [
+            (
+                kernel_name(row.kernel, 48) + _on(trace, row.device),
+                *(
+                    f"{row_ns.mean / 1000:,.1f}" if row_ns else "–"
+                    for row_ns in (row.api_ns, row.queue_ns, row.kernel_ns)
+                ),
+                f"{row.calls:,}",
+            )
+            for row in found.kernel_execution[: self._top]
+        ]
+        self.table("From call to kernel, mean µs", ("call", "queued", "kernel", "calls"), ways)
+        waits = [
+            (_clip(printable(row.name), 48), _ms(row.ns.total), f"{row.calls:,}") for row in found.os_sums[: self._top]
+        ]
+        self.table("OS runtime calls", ("ms", "calls"), waits)
+        hits = [
+            (f"{_RULES[rule.rule]} ({rule.rule})", _ms(rule.total_ns), f"{rule.hits:,}")
+            for rule in found.rules
+            if rule.hits
+        ]
+        self.table("NVIDIA's expert rules", ("ms", "hits"), hits)
+
     def _operators(self, trace: TraceReport) -> None:
         if trace.devices and self._brief:
             return
@@ -529,6 +568,14 @@ class _ReportPage(Page):
             self.line()
 
 
+_RULES = {
+    "gpu_gaps": "idle for more than 500 ms",
+    "gpu_time_util": "used less than half",
+    "cuda_memcpy_async": "asynchronous copies of pageable memory",
+    "cuda_memcpy_sync": "blocking copies",
+    "cuda_memset_sync": "blocking memsets",
+    "cuda_api_sync": "calls that wait for the GPU",
+}
 _MARKS = {"high": "●", "medium": "◐", "low": "○", "info": "·"}
 
 

@@ -4,7 +4,8 @@ A track is a stream of a device, its idle time by cause, the steps, the stages, 
 track show what is nested.  A trace with more rows than the budget keeps exactly: the steps, the longest gaps with the
 work on both sides of them, the longest call of each name, one whole step, and every row longer than a width.
 Neighbours shorter than that width, in the same lane and the same stretch of that width, become one row that says how
-many they are and how much of its time they cover.  The width is the smallest that the budget allows.
+many they are and how much of its time they cover.  The width is the smallest that the budget allows; it is wider for
+the host than for the devices, and widest for Python calls.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ def timeline(trace: Trace, *, rows: int = ROWS) -> dict[str, Any]:
     every = every.at(np.lexsort((every.start, every.lane, every.track)))
     start = int(every.start.min(initial=_NEVER)) if tracks else 0
     end = int((every.start + every.dur).max(initial=start))
-    drawn, width = _merged(every, start, end, rows)
+    widening = np.array([_WIDENING.get(track.kind, 1) for track in tracks], np.int64)
+    drawn, width = _merged(every, widening, (start, end), rows)
     return {
         "schema": SCHEMA,
         "path": trace.path,
@@ -112,13 +114,12 @@ def timeline(trace: Trace, *, rows: int = ROWS) -> dict[str, Any]:
         "end_ns": end,
         "events": len(every),
         "rows": len(drawn),
-        "width_ns": width,
         "sorts": _SORTS,
         "names": names.texts,
         "tracks": [
-            {"label": track.label, "kind": track.kind, "device": track.device}
+            {"label": track.label, "kind": track.kind, "device": track.device, "width_ns": width * int(wider)}
             | _columns(drawn.at(drawn.track == number), start)
-            for number, track in enumerate(tracks)
+            for number, (track, wider) in enumerate(zip(tracks, widening, strict=True))
         ],
         "threads_left_out": max(0, len(_threads(trace)) - _THREADS),
         "counters": list(_counters(trace)),
@@ -192,7 +193,7 @@ def _tracks(trace: Trace, names: _Names) -> Iterator[_Track]:
             yield _Track(label, "thread", None, found)
         calls = _in_lanes(_table_rows(trace.python, trace.python["thread"] == thread, names, "python", typical))
         if len(calls):
-            yield _Track(f"{label}, Python", "python", None, calls)
+            yield _Track(f"Python in {label}", "python", None, calls)
     overhead = _in_lanes(_table_rows(trace.overhead, np.ones(len(trace.overhead), np.bool_), names, "profiler", None))
     if len(overhead):
         yield _Track("profiler", "thread", None, overhead)
@@ -307,8 +308,11 @@ def _threads(trace: Trace) -> list[int]:
 
 def _thread_label(trace: Trace, thread: int) -> str:
     found = trace.threads[thread]
-    label = f"{found.name or 'thread'} {found.tid}" if str(found.tid) not in found.name else found.name
-    return f"{label} (main)" if thread == trace.main_thread else label
+    name = found.name or "thread"
+    label = name if str(found.tid) in name else f"{name} {found.tid}"
+    if thread != trace.main_thread:
+        return label
+    return f"main {label}" if label.startswith("thread") else f"{label}, main"
 
 
 def _by_value(values: npt.NDArray[Any], where: npt.NDArray[np.bool_]) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
@@ -316,13 +320,14 @@ def _by_value(values: npt.NDArray[Any], where: npt.NDArray[np.bool_]) -> Iterato
         yield value, where & (values == value)
 
 
-def _merged(rows: _Rows, start: int, end: int, budget: int) -> tuple[_Rows, int]:
+def _merged(rows: _Rows, widening: Ns, window: tuple[int, int], budget: int) -> tuple[_Rows, int]:
     """Merge neighbours until the rows are few enough; return them with the width that this took, 0 for none."""
     if len(rows) <= budget:
         return rows, 0
+    start, end = window
     width = max(1, (end - start) >> _FINEST)
     while True:
-        first = _first_of_groups(rows, start, width)
+        first = _first_of_groups(rows, start, width * widening[rows.track])
         if int(first.sum()) <= budget or width >= end - start:
             return _grouped(rows, first), width
         width *= 2
@@ -330,10 +335,12 @@ def _merged(rows: _Rows, start: int, end: int, budget: int) -> tuple[_Rows, int]
 
 _FINEST = 20
 """The finest width that is tried is the window halved so many times."""
+_WIDENING: Mapping[str, int] = {"thread": 8, "python": 64}
+"""How much wider than on a device stretches are in tracks of a kind."""
 
 
-def _first_of_groups(rows: _Rows, start: int, width: int) -> npt.NDArray[np.bool_]:
-    """Tell which rows begin a group; rows that stay by themselves are groups of one."""
+def _first_of_groups(rows: _Rows, start: int, width: Ns) -> npt.NDArray[np.bool_]:
+    """Tell which rows begin a group, for the width at each row; rows that stay by themselves are groups of one."""
     alone = rows.kept | (rows.dur >= width)
     stretch = (rows.start - start) // width
     same = (

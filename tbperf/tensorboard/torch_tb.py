@@ -133,11 +133,14 @@ class _Copy:
         trace, ranges = self._trace, self._trace.ranges
         operator = np.arange(len(trace.ops)) + 1
         sequence, shapes = trace.ops["sequence"].tolist(), trace.ops["shapes"].tolist()
+        is_collective = trace.named(trace.ops, lambda name: name in _COLLECTIVES)
 
         def of_operator(row: int) -> str:
             told = f', "Sequence number": {sequence[row]}' if sequence[row] != NONE else ""
-            given = trace.strings[shapes[row]]
-            return f'"External id": {operator[row]}{told}' + (f', "Input": {json.dumps(given)}' if given else "")
+            # Of collectives the plugin computes sizes from lists of shapes, which the trace model does not keep.
+            given = trace.strings[shapes[row]] and not is_collective[row]
+            inputs = f', "Input Dims": {self._text(shapes[row])}' if given else ""
+            return f'"External id": {operator[row]}{told}{inputs}'
 
         yield from self._on_threads(trace.ops, lambda _row: "cpu_op", of_operator)
         first_range = len(trace.ops) + 1
@@ -205,8 +208,8 @@ class _Copy:
             pid, tid = self._host[thread]
             yield (
                 f'{{"ph": "X", "cat": "python_function", "name": {self._text(code)}, "pid": {pid}, "tid": {tid}, '
-                f'"ts": {_us(start)}, "dur": {_us(dur)}, "args": {{"Python id": {number}, "Python parent id": {parent}, '
-                f'"Python module id": {code}}}}}'
+                f'"ts": {_us(start)}, "dur": {_us(dur)}, "args": '
+                f'{{"Python id": {number}, "Python parent id": {parent}, "Python module id": {code}}}}}'
             )
 
     def _device_work(self) -> Iterator[str]:

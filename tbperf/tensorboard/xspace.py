@@ -9,6 +9,7 @@ own, so that what it shows is what this module wrote.
   that step times are those of the report.  XProf counts of an event only what lies in its step.
 - ``tf_op`` is ``stage/module/…/operator:Type``.  Kernel statistics are kept by name, shape *and* ``tf_op``, at most
   `MOST_KERNEL_ROWS` of them; where there would be more, modules and then stages are left out of it, never kernels.
+  For all hosts of a capture together, XProf puts the rows of each under each other, and keeps as many in all.
 - XProf tells tensor cores and 16 bit by names.  Where those do not tell it, a mark is added: `TENSOR_CORES_MARK` to
   the name, ``half`` as the shape.
 """
@@ -66,16 +67,16 @@ def encode_xspace(trace: Trace, host: str, timestamp_ns: int = 0) -> Iterator[by
     ``timestamp_ns``: the trace's origin on the clock that all ranks share, small enough that picoseconds of it fit 64
     bits (213 days).
     """
-    names = _Names(trace)
+    names = trace.once(_Names)
     for number, device in enumerate(trace.devices):
         yield from _encoded_plane(_device_plane(trace, names, number, device, timestamp_ns))
     yield from _encoded_plane(_host_plane(trace, len(trace.devices), timestamp_ns))
     yield wire.field(4, host)
 
 
-def kernels_of_no_length(trace: Trace) -> int:
-    """Count kernels that XProf leaves out of its kernel statistics: they took less than the trace's resolution."""
-    return int((trace.kernels & (trace.gpu["dur_ns"] == 0)).sum())
+def kernel_rows(trace: Trace) -> int:
+    """Return how many rows XProf's kernel statistics have for a trace."""
+    return trace.once(_Names).kernel_rows
 
 
 # What an XSpace is made of.
@@ -182,7 +183,7 @@ def _encoded_plane(plane: _Plane) -> Iterator[bytes]:
 # Names.
 
 _NO_OPERATOR = "no_operator"
-_NOT_IN_A_SCOPE = re.compile(r"[^A-Za-z0-9_.>-]+")
+_NOT_IN_A_SCOPE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def _scope(text: str) -> str:
@@ -223,12 +224,6 @@ def _kernel_name(name: str) -> str:
     """Return the name under which XProf sees whether a kernel runs on tensor cores."""
     unseen = uses_tensor_cores(name) and not _XPROF_TENSOR_CORES.search(name)
     return name + TENSOR_CORES_MARK if unseen else name
-
-
-def _named(trace: Trace, table: Table, accepts: Callable[[str], object]) -> Bools:
-    """Ask something of each distinct name in a table once."""
-    used, at = np.unique(table["name"], return_inverse=True)
-    return np.array([bool(accepts(trace.strings[code])) for code in used.tolist()], np.bool_)[at.ravel()]
 
 
 @dataclass
@@ -290,33 +285,37 @@ class _Names:
         return found, at.astype(np.int64)
 
     @cached_property
-    def tf_op(self) -> tuple[list[str], Ns]:
-        """The finest paths with which XProf's kernel statistics keep all kernels."""
+    def _finest(self) -> tuple[list[str], Ns, int]:
         trace, kernels = self.trace, np.flatnonzero(self.trace.kernels)
-        look = np.stack([trace.gpu[c][kernels].astype(np.int64) for c in ("name", *_LAUNCH)], axis=1)
+        look = np.stack([trace.gpu[column][kernels].astype(np.int64) for column in ("name", *_LAUNCH)], axis=1)
         _, shape = np.unique(look, axis=0, return_inverse=True)
         staged = len(trace.stage_names) > 0
-        for levels in (
-            lambda scope: scope,
-            lambda scope: scope[:1] if staged else (),
-            lambda _scope: (),
-        ):
+        for levels in (lambda scope: scope, lambda scope: scope[:1] if staged else (), lambda _scope: ()):
             found, which = self.paths(levels)
             rows = len(np.unique(shape.ravel() * (len(found) + 1) + which[kernels]))
             if rows <= MOST_KERNEL_ROWS:
                 break
-        return found, which
+        return found, which, rows
+
+    @property
+    def tf_op(self) -> tuple[list[str], Ns]:
+        """The finest paths with which XProf's kernel statistics keep all kernels, and which of these each row has."""
+        return self._finest[:2]
+
+    @property
+    def kernel_rows(self) -> int:
+        """How many rows of kernel statistics that gives."""
+        return self._finest[2]
 
     @cached_property
     def is_16_bit(self) -> Bools:
         """Which rows compute in half or bfloat16, by the kernel's name or the operator's inputs."""
         trace = self.trace
-        found = _named(trace, trace.gpu, _16_BIT.search)
+        found: Bools = trace.named(trace.gpu, _16_BIT.search)
         if len(trace.ops):
             called = np.flatnonzero(self.operator >= 0)
-            shapes, at = np.unique(trace.ops["shapes"][self.operator[called]], return_inverse=True)
-            is_16_bit = [bool(_16_BIT_INPUT.search(trace.strings[code])) for code in shapes.tolist()]
-            found[called] |= np.array(is_16_bit, np.bool_)[at.ravel()]
+            shapes = trace.ops["shapes"][self.operator[called]]
+            found[called] |= trace.strings.labelled(lambda text: bool(_16_BIT_INPUT.search(text)), shapes) > 0
         return found
 
 
@@ -385,8 +384,8 @@ def _device_events(trace: Trace, names: _Names, plane: _Plane, rows: Ns) -> _Eve
     kernel, copy, memset = (gpu["kind"] == kind for kind in (Kind.KERNEL, Kind.MEMCPY, Kind.MEMSET))
     tf_op, which = names.tf_op
     correlation = np.maximum(gpu["correlation_id"], 0)
-    eligible = kernel & _named(trace, gpu, lambda name: uses_tensor_cores(name) is not None)
-    is_16_bit, looks_16_bit = names.is_16_bit[rows], _named(trace, gpu, _XPROF_16_BIT.search)
+    eligible = kernel & trace.named(gpu, lambda name: uses_tensor_cores(name) is not None)
+    is_16_bit, looks_16_bit = names.is_16_bit[rows], trace.named(gpu, _XPROF_16_BIT.search)
     shape = np.where(is_16_bit, plane.text("half"), plane.text("float"))
     return _Events(
         _device_names(trace, plane, gpu),

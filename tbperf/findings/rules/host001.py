@@ -44,7 +44,20 @@ if TYPE_CHECKING:
 
 SHARE = 0.08
 OUTSIDE_SHARE = 0.5
-WAITING = {None, "backward", "dataload", "consumer", "write", "save", "plot", "validate", "final_eval", "setup", "loop"}
+WAITING = {
+    None,
+    "backward",
+    "dataload",
+    "fetch",
+    "consumer",
+    "write",
+    "save",
+    "plot",
+    "validate",
+    "final_eval",
+    "setup",
+    "loop",
+}
 
 
 def find(trace: TraceReport) -> Iterator[Saying]:

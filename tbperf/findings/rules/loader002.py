@@ -73,7 +73,7 @@ def find(trace: TraceReport) -> Iterator[Saying]:
                 gain_of(trace, device.device, "dataloader"),
                 places=places_of_idle(trace, device.device, "dataloader"),
             )
-    cost = stage_ns(trace, "dataload")
+    cost = stage_ns(trace, "dataload", "fetch")
     if not trace.devices and cost >= STAGE_SHARE * window_ns(trace, None):
         yield Saying(
             cost,

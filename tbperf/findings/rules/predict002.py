@@ -41,9 +41,10 @@ if TYPE_CHECKING:
 
     from tbperf.analyses.examine import TraceReport
 
-AROUND = ("dataload", "preprocess", "postprocess", "nms", "track", "write", "consumer")
+AROUND = ("dataload", "fetch", "preprocess", "postprocess", "nms", "track", "write", "consumer")
 ADVICE = {
     "dataload": ("read less: smaller images, or every n-th frame", "vid_stride", 1, 2),
+    "fetch": ("read less: smaller images, or every n-th frame", "vid_stride", 1, 2),
     "write": ("write no annotated images", "save", True, False),
     "consumer": ("do the consumer's work elsewhere", "stream", None, True),
     "preprocess": ("predict several images at once", "batch", 1, 16),

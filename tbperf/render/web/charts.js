@@ -3,8 +3,8 @@
 import { el, printable, svg } from "./dom.js";
 import { duration, share } from "./format.js";
 
-/** One bar cut into parts that sum to the whole: [{name, value, color, words}]; with its legend as a list. */
-export function stackedBar({ label, parts, total, format = duration, legend = true }) {
+/** One bar cut into parts that sum to the whole: [{name, value, color, words, title}]; with its legend as a list. */
+export function stackedBar({ label, parts, total, format = duration }) {
   const shownParts = parts.filter((part) => part.value > 0);
   const text = `${label}: ${shownParts.map((p) => `${p.words} ${share(p.value / total)}`).join(", ")}`;
   const bar = el(
@@ -13,20 +13,19 @@ export function stackedBar({ label, parts, total, format = duration, legend = tr
     shownParts.map((part) => {
       const portion = part.value / total;
       const box = el("span", {
-        class: `part fill-${part.color}`,
+        class: `part ${fillClass(part)}`,
         title: `${part.words}: ${format(part.value)}, ${share(portion)}`,
-        style: { "flex-grow": String(portion) },
+        style: { "flex-grow": String(portion), ...fillStyle(part) },
       });
       if (portion > 0.07) box.append(el("span.in", {}, `${portion > 0.16 ? `${part.words} ` : ""}${share(portion)}`));
       return box;
     }),
   );
-  if (!legend) return bar;
   const items = parts.map((part) =>
     el(
       "li",
       { "data-part": part.name, "data-value": part.value },
-      el(`span.key.fill-${part.color}`, { "aria-hidden": "true" }),
+      el(`span.key.${fillClass(part)}`, { "aria-hidden": "true", style: fillStyle(part) }),
       el("span.what", { title: part.title }, part.words),
       el("span.amount", {}, format(part.value)),
       el("span.share", {}, share(part.value / total)),
@@ -34,6 +33,10 @@ export function stackedBar({ label, parts, total, format = duration, legend = tr
   );
   return el("div.chart", {}, bar, el("ul.legend", {}, items));
 }
+
+/** A part is filled by a class of the style sheet, or by a variable of it. */
+const fillClass = (part) => (part.color.startsWith("--") ? "fill" : `fill-${part.color}`);
+const fillStyle = (part) => (part.color.startsWith("--") ? { background: `var(${part.color})` } : {});
 
 /** Horizontal bars, one a row: [{words, value, text, detail, color, title}]; every row says its figures. */
 export function bars({ caption, rows, total, headings, jump = null }) {

@@ -7,6 +7,7 @@ import { bars, lineChart, stackedBar, stepStrip } from "./charts.js";
 import { copyText, el, printable } from "./dom.js";
 import { bytes, duration, fileName, plain, share, shareAtLeast, withUnit } from "./format.js";
 import { markdown } from "./markdown.js";
+import { stageColor } from "./stages.js";
 import { columnsOf, shown, table } from "./table.js";
 import { drawTimeline } from "./timeline.js";
 
@@ -404,10 +405,10 @@ class Page {
         stackedBar({
           label: "Where the time of the steps went",
           total,
-          parts: stages.map((row, at) => ({
+          parts: stages.map((row) => ({
             name: row.stage ?? "(no stage)",
             value: row.host_ns,
-            color: row.stage === null ? "unknown" : `stage${at % 8}`,
+            color: stageColor(row.stage),
             words: printable(row.stage ?? "no stage"),
           })),
         }),
@@ -456,8 +457,8 @@ class Page {
         table({
           caption: "What removing a cause would save",
           note: "by replaying the run without it",
-          columns: columnsOf(trace.what_if, ["change", ["low_ns", "at least"], ["high_ns", "at most"], "device"], oneDevice(trace)),
-          rows: trace.what_if,
+          columns: columnsOf(trace.what_if.map((row) => ({ ...row, change: this.words.changes[row.change] ?? row.change })), ["change", ["low_ns", "at least"], ["high_ns", "at most"], "device"], oneDevice(trace)),
+          rows: trace.what_if.map((row) => ({ ...row, change: this.words.changes[row.change] ?? row.change })),
         }),
       gaps.length && table({ caption: "Longest gaps", columns, rows: gaps, few: 8 }),
       trace.gap_lengths.length && this.gapLengths(trace),
@@ -477,7 +478,7 @@ class Page {
   steps(trace) {
     const steps = trace.steps.length
       ? [
-          stepStrip(trace.steps, (step) => {
+          trace.steps.length > 1 && stepStrip(trace.steps, (step) => {
             this.timelineBox.scrollIntoView({ block: "center", behavior: "smooth" });
             this.timeline?.show(step);
           }),

@@ -164,7 +164,7 @@ export function columnsOf(rows, known = [], hidden = []) {
       if (key === "file") return { ...column, cell: (value) => nameCell(value, fileName(value)) };
       return column.figure ? column : { ...column, cell: (value) => longText(shown(value)) };
     })
-    .filter((column) => rows.some((row) => !isEmpty(row[column.key])) || named.get(column.key));
+    .filter((column) => rows.some((row) => !isEmpty(row[column.key])));
 }
 
 function isEmpty(value) {
