@@ -46,6 +46,7 @@ from tbperf.cli.analyze import progress_of_reading, read_gates, tell_gates, writ
     help="For people, one JSON document for machines, or Markdown for pull requests and issues.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write the comparison to this file.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a page with all of it to this file, too.")
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Rows in each table of the text.")
 @click.option("--details", is_flag=True, help="All rows, also those without a change.")
 @click.option(
@@ -61,6 +62,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     fail_on: tuple[str, ...],
     format_: str,
     out: Path | None,
+    html: Path | None,
     top: int,
     details: bool,  # noqa: FBT001
     jobs: int,
@@ -78,6 +80,11 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
             [read_report(path, jobs=jobs, progress=progress) for path in side] for side in ((a, *against), (b, *again))
         )
     found = compare_reports(first, second, phase=phase, force=force)
+    if html is not None:
+        from tbperf.render.html import render_comparison_html  # noqa: PLC0415 - only what is asked for
+
+        write_text(html, render_comparison_html(found))
+        click.echo(f"tbperf  page written to {html}", err=True)
     if format_ == "json":
         text = render_json(found)
     elif format_ == "markdown":

@@ -66,24 +66,30 @@ _TableRows = list[tuple[str, ...]]
 
 def tables(found: Comparison, top: int | None) -> Iterator[tuple[str, Sequence[str], _TableRows]]:
     """Yield the tables: title, headings, rows; at most so many of the long ones, all without a limit."""
-    headings = ("A", "B", "change %", f"{100 * found.interval:.0f} % interval", "")
-    yield "Figures", headings, [_row(TITLES[row.name], row) for row in found.figures]
+    spread = f"{100 * found.interval:.0f} % interval"
+    figures = [row for row in found.figures if row.a or row.b]
+    yield "Figures", ("A", "B", "change %", spread, ""), [_figure_row(row) for row in figures]
     per = {"step": "a step", "image": "an image", "window": "in the window"}[found.per]
-    ms = (f"A, ms {per}", "B", "change %", f"{100 * found.interval:.0f} % interval", "")
+    ms = (f"A, ms {per}", "B", "%", "ms", spread, "")
     most = None if top is None else top + 4
-    yield "Stages on the host", ms, [_row(row.name, row) for row in _shown(found.stages, most)]
-    device = [_row(_part(row.name), row) for row in _shown(found.device_parts, most)]
+    yield "Stages on the host", ms, [_part_row(row.name, row) for row in _shown(found.stages, most)]
+    device = [_part_row(part_title(row.name), row) for row in _shown(found.device_parts, most)]
     yield "The GPU's time", ms, device
-    yield "GPU work by stage", ms, [_row(row.name, row) for row in _shown(found.device_work, top)]
+    yield "GPU work by stage", ms, [_part_row(row.name, row) for row in _shown(found.device_work, top)]
     for sort, title in SORTS.items():
         of_sort = [row for row in found.work if row.sort == sort]
         shown = of_sort if top is None else [row for row in of_sort if row.change in CHANGED][:top]
-        yield f"{title} that changed" if top else title, (*ms[:-1], "calls", ""), [_work_row(row) for row in shown]
+        yield (
+            f"Changed {title[:1].lower()}{title[1:]}" if top else title,
+            (*ms[:-1], "calls", ""),
+            [_work_row(row) for row in shown],
+        )
     settings: _TableRows = [(f"{one.kind} {one.name}", _clip(one.a), _clip(one.b)) for one in found.settings]
     yield "Set differently", ("A", "B"), settings[:most]
 
 
-def _part(name: str) -> str:
+def part_title(name: str) -> str:
+    """Name a part of the device's time in a table."""
     return CAUSES.get(name) or part_words(name)
 
 
@@ -96,38 +102,46 @@ def _shown(rows: Sequence[Difference], most: int | None) -> Sequence[Difference]
     return [*changed, *rest][:most]
 
 
-def _row(title: str, row: Difference) -> tuple[str, ...]:
+def _figure_row(row: Difference) -> tuple[str, ...]:
     a, b = ("–" if value is None else _show(value, row.unit) for value in (row.a, row.b))
-    return printable(title), a, b, *_moved(row.expected, row.difference, row.low, row.high), _word(row)
+    change, low, high = (_percent(value, row.expected) for value in (row.difference, row.low, row.high))
+    return TITLES[row.name], a, b, change, "–" if row.low is None else f"{low} … {high}", _word(row)
+
+
+def _part_row(title: str, row: Difference) -> tuple[str, ...]:
+    return printable(title), *_times(row.a, row.b, row.expected, row.difference, row.low, row.high), _word(row)
 
 
 def _work_row(row: WorkDifference) -> tuple[str, ...]:
-    a, b = ("–" if value is None else _ms(value) for value in (row.a_ns, row.b_ns))
+    times = _times(row.a_ns, row.b_ns, row.expected_ns, row.difference_ns, row.low_ns, row.high_ns)
     calls = [f"{number:.0f}" for number in (row.a_calls, row.b_calls) if number is not None]
     name = kernel_name(row.name, _NAME) if row.sort == "kernel" else printable(row.name)
-    place = row.shapes or row.stage or ""
+    word = _WORDS.get(row.change, "slower" if row.change == MORE else "faster")
     return (
         name,
-        a,
-        b,
-        *_moved(row.expected_ns, row.difference_ns, row.low_ns, row.high_ns),
+        *times,
         " → ".join(dict.fromkeys(calls)) or "–",
-        f"{_WORDS.get(row.change, 'slower' if row.change == MORE else 'faster')} {printable(place)}".strip(),
+        f"{word} {printable(row.shapes or row.stage or '')}".strip(),
     )
 
 
-def _moved(expected: float, difference: float, low: float | None, high: float | None) -> tuple[str, str]:
-    """Show a difference and its interval as percentages."""
-    if not expected:
-        return "–", "–"
-    if low is None or high is None:
-        return _percent(difference / expected), "–"
-    return _percent(difference / expected), f"{_percent(low / expected)} … {_percent(high / expected)}"
+def _times(  # noqa: PLR0913, PLR0917 - a difference of either sort
+    a: float | None, b: float | None, expected: float, difference: float, low: float | None, high: float | None
+) -> tuple[str, ...]:
+    """Show both sides, the change in % and ms, and its interval in ms."""
+    spread = "–" if low is None or high is None else f"{_signed(low)} … {_signed(high)}"
+    return _ms(a), _ms(b), _percent(difference, expected), _signed(difference), spread
 
 
-def _percent(share: float) -> str:
-    digits = 1 if abs(share) < 1 else 0
-    return f"{100 * share:+.{digits}f}".replace("-", "−")
+def _percent(change: float | None, expected: float) -> str:
+    if change is None or not expected:
+        return "–"
+    share = change / expected
+    return f"{100 * share:+.{1 if abs(share) < 1 else 0}f}".replace("-", "−")
+
+
+def _signed(ns: float) -> str:
+    return ("−" if ns < 0 else "+") + _ms(abs(ns))
 
 
 def _word(row: Difference) -> str:
@@ -136,8 +150,8 @@ def _word(row: Difference) -> str:
     return _WORDS.get(row.change, row.change)
 
 
-def _ms(ns: float) -> str:
-    return format_ms(ns).removesuffix(" ms")
+def _ms(ns: float | None) -> str:
+    return "–" if ns is None else format_ms(ns).removesuffix(" ms")
 
 
 def _show(value: float, unit: str) -> str:
