@@ -104,8 +104,9 @@ def history_of(reports: Sequence[Report], *, phase: str | None = None) -> Histor
     offered = [phases_of(report) for report in reports]
     common = [of for of in (offered[0] if offered else ()) if all(of in phases for phases in offered)]
     if not common or (phase is not None and phase not in common):
-        wanted = f"the phase {phase}" if phase else "a phase"
-        raise UsageError(f"not every run has {wanted}", "--phase train, val or predict chooses one that all have")
+        lack = f"not every run has the phase {phase}" if phase else "the runs have no phase in common"
+        had = [", ".join(of or "an unknown one" for of in phases) for phases in offered]
+        raise UsageError(lack, f"they have {'; '.join(dict.fromkeys(had))}" if had else "name some runs")
     of = common[0] if phase is None else phase
     source = LOG if all(offers_log(report, of) for report in reports) else PROFILE
     runs = [run for report in reports for run in runs_of(report, of, source)]

@@ -97,7 +97,7 @@ def test_runs_that_do_not_tell_when_stand_last():
 
 
 def test_runs_without_a_phase_in_common_are_refused():
-    with pytest.raises(UsageError, match="not every run has a phase"):
+    with pytest.raises(UsageError, match="the runs have no phase in common"):
         history_of([report(1), report(2, phase="val")])
     with pytest.raises(UsageError, match="not every run has the phase val"):
         history_of([report(1), report(2)], phase="val")

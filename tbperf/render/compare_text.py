@@ -46,9 +46,9 @@ def render_comparison(
         page.table(title, headings, rows)
     for name, side in (("A", found.a), ("B", found.b)):
         page.line(f"{name}: {printable(describe(side, found.source))}")
-    page.line(
-        f"{100 * found.interval:.0f} % of repeated recordings would lie in the intervals; one that holds 0 is noise."
-    )
+    if any(row.low is not None for row in found.figures):
+        whole = f"{100 * found.interval:.0f} %"
+        page.line(f"{whole} of repeated recordings would lie in the intervals; one that holds 0 is noise.")
     if not details:
         page.line(Text("More: --details, --format json", "dim"))
     return page.text()
