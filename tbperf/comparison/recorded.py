@@ -98,16 +98,13 @@ class Recorded:
         if devices:
             for column, field in _PARTITION.items():
                 yield column, sum(getattr(row, field) for row in devices) / per
-            for cause in {row.cause for trace in self.traces for row in trace.idle}:
+            for cause in dict.fromkeys(row.cause for trace in self.traces for row in trace.idle):
                 yield CAUSE + cause, sum(r.idle_ns for t in self.traces for r in t.idle if r.cause == cause) / per
-            for stage in {row.stage for trace in self.traces for row in trace.stages if row.gpu_ns}:
+            for stage in dict.fromkeys(row.stage for trace in self.traces for row in trace.stages if row.gpu_ns):
                 work = sum(row.gpu_ns or 0 for trace in self.traces for row in trace.stages if row.stage == stage)
                 yield WORK + (stage or NO_STAGE), work / per
             yield COUNT + "kernels", sum(row.kernels for row in devices) / per
             yield COUNT + "copies", sum(row.memcpys for row in devices) / per
-            moved = [row.bytes for trace in self.traces for row in trace.memcpy]
-            if None not in moved:
-                yield COUNT + "copied_bytes", sum(size or 0 for size in moved) / per
         launches = [trace.launches for trace in self.traces if trace.launches is not None]
         if launches:
             yield COUNT + "launches", sum(row.calls for row in launches) / per

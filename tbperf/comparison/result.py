@@ -95,7 +95,7 @@ class Comparison:
     alike: float
     """What all stages of B took, in multiples of A, where that is explained by a slower or busier machine; else 1."""
     named_stage: str | None
-    """The stage that explains most of the difference; null where no stage changed by more than noise."""
+    """The stage that explains most of the difference, or «(no stage)»; null where none changed by more than noise."""
     named_cause: str | None
     """The part of the device's time that explains most of it: a cause of idle time, or a sort of work."""
     figures: Rows[Difference]

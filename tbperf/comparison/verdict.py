@@ -65,7 +65,7 @@ def _because(found: Comparison, step: Difference, same_speed: Difference | None)
         (row for row in (*found.stages, *found.device_work) if row.name == found.named_stage and row.change in CHANGED),
         None,
     )
-    if part:
+    if part and (stage is None or abs(part.difference) >= _LEADS * abs(stage.difference)):
         words = part_words(part.name) + _moved(part)
         words += f", most in {_stage(stage)}" if stage and stage.name != _LOADING else ""
     elif stage:
@@ -76,6 +76,9 @@ def _because(found: Comparison, step: Difference, same_speed: Difference | None)
         return f": {words}"
     return f"; {words}" if same_speed and same_speed.change in CHANGED else f". But {words}"
 
+
+_LEADS = 0.5
+"""A part of the device's time says more than a stage of the host does, unless it moved by less than so much of it."""
 
 _LOADING = "dataload"
 """A stage that says the same as its cause."""

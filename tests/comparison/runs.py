@@ -18,6 +18,7 @@ def report(  # a report with what one asks for, steps of 155 ms in all
     seed=0,
     *,
     steps=16,
+    marked=True,
     noise=0.01,
     speed=1.0,
     device=False,
@@ -45,7 +46,8 @@ def report(  # a report with what one asks for, steps of 155 ms in all
             if device and stage != "dataload":
                 timeline.kernel(at + 10, at + 0.9 * us, name=f"{stage}_kernel", call=(at + 1, at + 5))
             at += us
-        timeline.step(step, begun, at)
+        if marked:
+            timeline.step(step, begun, at)
     trace = examine(timeline.trace())
     about = Run(
         folder=folder,

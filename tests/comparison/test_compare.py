@@ -1,12 +1,18 @@
 """What changed between two runs, why, and whether it is more than noise."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tbperf.comparison import compare_reports
 from tbperf.errors import UsageError
 from tests.comparison.runs import report
+
+ROOT = Path(__file__).parents[2]
 
 
 def compare(a, b, **choices):
@@ -57,6 +63,28 @@ def test_intervals_hold_the_difference_and_are_the_same_every_time():
     assert step.low <= step.difference <= step.high < 0
     assert step.low <= -29e6 <= step.high
     assert first == again
+
+
+def test_intervals_do_not_depend_on_the_process(tmp_path):
+    """Sets of names come in another order in every process."""
+    code = (
+        "from tests.comparison.runs import report; from tbperf.comparison import compare_reports as compare;"
+        "found = compare([report(1, device=True)], [report(2, device=True, loss=20.0)]);"
+        "print([(row.name, row.low, row.high) for row in (*found.figures, *found.device_parts, *found.device_work)])"
+    )
+
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+
+    assert len(said) == 1
 
 
 def test_a_machine_that_is_slower_all_over_is_no_change_of_a_stage():
@@ -114,9 +142,14 @@ def test_few_steps_are_said_to_be_few():
 
 
 def test_traces_without_steps_are_compared_as_a_whole():
-    found = compare(report(1, steps=0, run=False), report(2, steps=0, run=False))
+    found = compare(report(1, marked=False), report(2, marked=False, loss=60.0))
 
     assert found.per == "window"
+    assert found.verdict[0].startswith("The window takes")
+    assert {row.change for row in found.stages} == {"unknown"}
+    assert any("A marks no steps" in caution for caution in found.cautions)
+    with pytest.raises(UsageError, match="steps: window against profile"):
+        compare(report(1, marked=False), report(2))
 
 
 def test_replicas_tell_how_far_runs_differ():
