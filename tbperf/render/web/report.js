@@ -49,7 +49,7 @@ const TABLES = [
 const ELSEWHERE = new Set([
   "path", "format", "rank", "world_size", "phase", "run", "bytes", "events", "resolution_ns", "gpus", "versions", "dropped",
   "notes", "truncated", "linked_share", "devices", "idle", "gaps", "gap_lengths", "what_if", "launches", "steps", "stages",
-  "warnings", "skipped", ...TABLES.map(([key]) => key),
+  "warnings", "skipped", "recorded_unix_ns", ...TABLES.map(([key]) => key),
 ]);
 
 /**
