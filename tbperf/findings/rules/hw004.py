@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 def find(trace: TraceReport) -> Iterator[Saying]:
     """Look for processors that are all busy while the program waits for them."""
     series = next((row for row in trace.hardware if row.series == "cpu_percent"), None)
-    if series is None or series.mean < CPU_BUSY or not (trace.devices or trace.loading):
+    if series is None or series.mean < CPU_BUSY or trace.loading is None or not trace.loading.workers:
         return
     cores = sum(row.series == "core_percent" for row in trace.hardware)
     for wait in starved(trace):
@@ -55,4 +55,4 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             advise("make loading cheaper: more workers cannot help"),
             advise("keep decoded images", "cache", argument(trace, "cache"), "ram"),
         )
-        yield wait.saying(evidence, advice, confidence="medium")
+        yield wait.saying(evidence, advice, confidence="medium", part=0.5)
