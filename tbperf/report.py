@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -22,8 +23,10 @@ from tbperf.errors import TraceFormatError, UsageError
 from tbperf.findings import Finding, diagnose
 from tbperf.findings.trust import cautions
 from tbperf.findings.verdict import about_ranks, recommendation, verdict
-from tbperf.readers import Source, file_source, find_traces, read_trace
+from tbperf.readers import Source, find_traces, path_source, read_trace
+from tbperf.readers.run import read_logged_steps
 from tbperf.readers.workers import MOST_WORKERS, run_side_by_side, usable_cores
+from tbperf.trace import LoggedSteps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -64,6 +67,8 @@ class Report:
     """Analyses that could look at none of the traces, and why."""
     unread: tuple[Unread, ...] = ()
     schema: str = field(default=SCHEMA)
+    logged_steps: tuple[LoggedSteps, ...] = ()
+    """Steps of the run folders that the traces lie in, taken without the profiler: one a process and phase."""
 
     def table(self, name: str) -> pd.DataFrame:
         """Return a table of all traces as a data frame, with the rank and the phase in front.
@@ -89,6 +94,7 @@ def analyze(
     paths: str | PathLike[str] | Iterable[str | PathLike[str]],
     *,
     device: int | None = None,
+    stage_from: str | None = None,
     jobs: int = 0,
     progress: Callable[[str, int, int], None] = lambda _name, _bytes, _events: None,
 ) -> Report:
@@ -98,16 +104,20 @@ def analyze(
     folder.  Traces are read and let go one after the other; ``progress`` is told the name of each, and the bytes and
     events read of it so far.  One that cannot be read does not keep the others from being reported.  Raises
     TraceFormatError where none can be read, UsageError for a device that no trace has.
+
+    ``stage_from`` is a regular expression: ranges whose name has a match are stages, too, named by its first group or,
+    without one, by what matches.
     """
-    report, _ = analyze_and(paths, _nothing, device=device, jobs=jobs, progress=progress)
+    report, _ = analyze_and(paths, _nothing, device=device, stage_from=stage_from, jobs=jobs, progress=progress)
     return report
 
 
-def analyze_and(
+def analyze_and(  # noqa: PLR0913 - the arguments of `analyze`, and the question
     paths: str | PathLike[str] | Iterable[str | PathLike[str]],
     also: Callable[[Trace], _T],
     *,
     device: int | None = None,
+    stage_from: str | None = None,
     jobs: int = 0,
     progress: Callable[[str, int, int], None] = lambda _name, _bytes, _events: None,
 ) -> tuple[Report, tuple[_T, ...]]:
@@ -115,6 +125,8 @@ def analyze_and(
 
     The question may be asked in another process: it and its answers must be able to go there and back.
     """
+    _check_pattern(stage_from)
+    wish = _Wish(device, stage_from, also)
     given = [paths] if isinstance(paths, (str, PathLike)) else list(paths)
     files: list[Source] = []
     examined: list[_Examined] = []
@@ -125,19 +137,19 @@ def analyze_and(
                 if source.path is not None:
                     files.append(source)
                 else:  # a member of an archive: now or never
-                    examined.append(_examine(source, device, also, jobs, functools.partial(progress, source.name)))
+                    examined.append(_examine(source, wish, jobs, functools.partial(progress, source.name)))
         except TraceFormatError as error:  # noqa: PERF203 - an archive may be damaged behind members that were read
             if not examined:
                 raise
             unread.append(error)
     if _many_small(files) and jobs != 1:
-        tasks = [(source.path, source.name, source.process, device, also) for source in files]
+        tasks = [(source.path, source.name, source.process, wish) for source in files]
         workers = min(jobs or usable_cores(), MOST_WORKERS, len(files))
         for source, found in zip(files, run_side_by_side(_examine_file, tasks, workers), strict=True):
             examined.append(found)
             progress(source.name, found.report.bytes if found.report else 0, found.report.events if found.report else 0)
     else:
-        examined += [_examine(s, device, also, jobs, functools.partial(progress, s.name)) for s in files]
+        examined += [_examine(s, wish, jobs, functools.partial(progress, s.name)) for s in files]
     unread += [found.error for found in examined if found.error is not None]
     if unread and len(unread) >= len(examined):
         raise unread[0]
@@ -147,12 +159,18 @@ def analyze_and(
         raise UsageError(f"--device {device}: no trace has work of this GPU", seen)
     ranks = hold_against_each_other([(found.report, found.collectives) for found in examined if found.report])
     reported = sorted(((f.report, f.answer) for f in examined if f.report), key=lambda pair: _place(pair[0]))
-    report = report_on([trace for trace, _ in reported], ranks, [_unread(error) for error in unread])
+    reports = [trace for trace, _ in reported]
+    report = report_on(reports, ranks, [_unread(error) for error in unread], _logged_steps(reports))
     return report, tuple(answer for _, answer in reported)
 
 
 def _nothing(_trace: Trace) -> None:
     """Ask nothing more."""
+
+
+def _logged_steps(traces: Iterable[TraceReport]) -> list[LoggedSteps]:
+    folders = dict.fromkeys(trace.run.folder for trace in traces if trace.run is not None)
+    return [log for folder in folders for log in read_logged_steps(Path(folder))]
 
 
 @dataclass(frozen=True)
@@ -183,33 +201,47 @@ def _many_small(files: list[Source]) -> bool:
     return len(sizes) > 1 and max(sizes) < _LARGE_BYTES and sum(sizes) > _WORTH_PROCESSES_BYTES
 
 
-def _examine_file(
-    path: Path, name: str, process: int | None, device: int | None, also: Callable[[Trace], Any]
-) -> _Examined:
-    source = replace(file_source(path), name=name, process=process)
-    return _examine(source, device, also, 1, lambda _bytes, _events: None)
+@dataclass(frozen=True)
+class _Wish:
+    """What to find out about each trace."""
+
+    device: int | None
+    stage_from: str | None
+    also: Callable[[Trace], Any]
 
 
-def _examine(
-    source: Source,
-    device: int | None,
-    also: Callable[[Trace], Any],
-    jobs: int,
-    progress: Callable[[int, int], None],
-) -> _Examined:
+def _examine_file(path: Path, name: str, process: int | None, wish: _Wish) -> _Examined:
+    return _examine(replace(path_source(path), name=name, process=process), wish, 1, lambda _bytes, _events: None)
+
+
+def _check_pattern(pattern: str | None) -> None:
     try:
-        trace = read_trace(source, jobs=jobs, progress=progress)
+        re.compile(pattern or "")
+    except re.error as error:
+        raise UsageError(
+            f"--stage-from {pattern!r}: no regular expression: {error}", "such as 'train/(\\w+)'"
+        ) from error
+
+
+def _examine(source: Source, wish: _Wish, jobs: int, progress: Callable[[int, int], None]) -> _Examined:
+    try:
+        trace = replace(read_trace(source, jobs=jobs, progress=progress), stage_pattern=wish.stage_from)
     except TraceFormatError as error:
         return _Examined(error=error)
     devices = trace.devices
-    if device is not None:
-        if device not in devices:
+    if wish.device is not None:
+        if wish.device not in devices:
             return _Examined(devices)
-        trace = trace.on_device(device)
-    return _Examined(devices, examine(trace), time_collectives(trace), answer=also(trace))
+        trace = trace.on_device(wish.device)
+    return _Examined(devices, examine(trace), time_collectives(trace), answer=wish.also(trace))
 
 
-def report_on(traces: Sequence[TraceReport], ranks: Ranks | None = None, unread: Sequence[Unread] = ()) -> Report:
+def report_on(
+    traces: Sequence[TraceReport],
+    ranks: Ranks | None = None,
+    unread: Sequence[Unread] = (),
+    logged_steps: Sequence[LoggedSteps] = (),
+) -> Report:
     """Join the reports on single traces: the recording's main phase first, then by rank."""
     order = sorted(traces, key=_place)
     ranks = ranks or Ranks(Rows(), Rows())
@@ -225,6 +257,7 @@ def report_on(traces: Sequence[TraceReport], ranks: Ranks | None = None, unread:
         findings=findings,
         skipped=(*common, *ranks.skipped),
         unread=tuple(unread),
+        logged_steps=tuple(logged_steps),
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,10 +17,11 @@ from tbperf.errors import TbperfError, UsageError
 from tbperf.render.sections import ON_ONE_SCREEN, SECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.progress import TaskID
 
+    from tbperf.gates import Gate, Judged
     from tbperf.report import Report
 
 
@@ -54,7 +56,18 @@ if TYPE_CHECKING:
 )
 @click.option("--device", type=click.IntRange(0), help="Only this GPU.")
 @click.option(
+    "--stage-from",
+    metavar="REGEX",
+    help="Ranges whose name has a match are stages, named by its first group or by what matches.",
+)
+@click.option(
     "--jobs", type=click.IntRange(0), default=0, help="Processes that read a large trace; by default one a core."
+)
+@click.option(
+    "--fail-on",
+    metavar="GATE",
+    multiple=True,
+    help="End with exit code 4 if this holds, such as 'idle>30%', LOADER001 or severity=high; may be repeated.",
 )
 def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     paths: tuple[Path, ...],
@@ -65,21 +78,27 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     details: bool,  # noqa: FBT001
     only: tuple[str, ...],
     device: int | None,
+    stage_from: str | None,
     jobs: int,
-) -> None:
+    fail_on: tuple[str, ...],
+) -> int:
     """Report where the time of a recorded run went, and why the GPU idled.
 
-    PATH is a trace of torch.profiler (.json or .json.gz), a run folder of `tbperf record`, a tar of traces, or any
-    folder that holds traces, such as TensorBoard's log folder.
+    PATH is a trace of torch.profiler (.json or .json.gz), a recording of Nsight Systems (.sqlite, .nsys-rep), a run
+    folder of `tbperf record`, a tar of traces, or any folder that holds traces, such as TensorBoard's log folder.
     """
     from tbperf.render import render_json, render_markdown, render_text  # noqa: PLC0415 - only what is asked for
-    from tbperf.report import analyze  # noqa: PLC0415
+    from tbperf.report import analyze, analyze_and  # noqa: PLC0415
 
+    gates = read_gates(fail_on, compared=False)
     with progress_of_reading() as progress:
         if html is None:
-            report = analyze(paths, device=device, jobs=jobs, progress=progress)
+            report = analyze(paths, device=device, stage_from=stage_from, jobs=jobs, progress=progress)
         else:
-            report = _analyze_to_page(html, paths, device, jobs, progress)
+            ask = functools.partial(
+                analyze_and, paths, device=device, stage_from=stage_from, jobs=jobs, progress=progress
+            )
+            report = _write_page(html, ask)
     if format_ == "json":
         text = render_json(report)
     elif format_ == "markdown":
@@ -95,17 +114,40 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     else:
         write_text(out, text)
         click.echo(f"tbperf  report written to {out}", err=True)
+    if not gates:
+        return 0
+    from tbperf.gates import judge_report  # noqa: PLC0415 - only what is asked for
+
+    return tell_gates(judge_report(gates, report))
 
 
-def _analyze_to_page(
-    page: Path, paths: tuple[Path, ...], device: int | None, jobs: int, progress: Callable[[str, int, int], None]
-) -> Report:
+def read_gates(texts: Sequence[str], *, compared: bool) -> Sequence[Gate]:
+    """Read gates before any work is done for nothing."""
+    if not texts:
+        return ()
+    from tbperf.gates import parse_gates  # noqa: PLC0415 - only what is asked for
+
+    return parse_gates(texts, compared=compared)
+
+
+def tell_gates(judged: Sequence[Judged]) -> int:
+    """Write a line for each gate that did not hold up; return the exit code that they come to."""
+    for found in judged:
+        if found.outcome != "held":
+            click.echo(f"tbperf  gate {found.outcome}: {found.gate}: {found.why}", err=True)
+    outcomes = {found.outcome for found in judged}
+    return CROSSED_CODE if "crossed" in outcomes else TbperfError.exit_code if "not judged" in outcomes else 0
+
+
+CROSSED_CODE = 4
+
+
+def _write_page(page: Path, ask: Callable[[Callable[..., Any]], tuple[Report, tuple[Any, ...]]]) -> Report:
     """Write the HTML report on the way: it shows what only the traces hold, which are let go one after the other."""
     from tbperf.render.html import render_html  # noqa: PLC0415 - only what is asked for
     from tbperf.render.timeline import timeline  # noqa: PLC0415
-    from tbperf.report import analyze_and  # noqa: PLC0415
 
-    report, timelines = analyze_and(paths, timeline, device=device, jobs=jobs, progress=progress)
+    report, timelines = ask(timeline)
     write_text(page, render_html(report, timelines))
     click.echo(f"tbperf  page written to {page}", err=True)
     return report
