@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -22,7 +23,7 @@ from tbperf.errors import TraceFormatError, UsageError
 from tbperf.findings import Finding, diagnose
 from tbperf.findings.trust import cautions
 from tbperf.findings.verdict import about_ranks, recommendation, verdict
-from tbperf.readers import Source, file_source, find_traces, read_trace
+from tbperf.readers import Source, find_traces, path_source, read_trace
 from tbperf.readers.run import read_logged_steps
 from tbperf.readers.workers import MOST_WORKERS, run_side_by_side, usable_cores
 from tbperf.trace import LoggedSteps
@@ -93,6 +94,7 @@ def analyze(
     paths: str | PathLike[str] | Iterable[str | PathLike[str]],
     *,
     device: int | None = None,
+    stage_from: str | None = None,
     jobs: int = 0,
     progress: Callable[[str, int, int], None] = lambda _name, _bytes, _events: None,
 ) -> Report:
@@ -102,16 +104,20 @@ def analyze(
     folder.  Traces are read and let go one after the other; ``progress`` is told the name of each, and the bytes and
     events read of it so far.  One that cannot be read does not keep the others from being reported.  Raises
     TraceFormatError where none can be read, UsageError for a device that no trace has.
+
+    ``stage_from`` is a regular expression: ranges whose name has a match are stages, too, named by its first group or,
+    without one, by what matches.
     """
-    report, _ = analyze_and(paths, _nothing, device=device, jobs=jobs, progress=progress)
+    report, _ = analyze_and(paths, _nothing, device=device, stage_from=stage_from, jobs=jobs, progress=progress)
     return report
 
 
-def analyze_and(
+def analyze_and(  # noqa: PLR0913 - the arguments of `analyze`, and the question
     paths: str | PathLike[str] | Iterable[str | PathLike[str]],
     also: Callable[[Trace], _T],
     *,
     device: int | None = None,
+    stage_from: str | None = None,
     jobs: int = 0,
     progress: Callable[[str, int, int], None] = lambda _name, _bytes, _events: None,
 ) -> tuple[Report, tuple[_T, ...]]:
@@ -119,6 +125,8 @@ def analyze_and(
 
     The question may be asked in another process: it and its answers must be able to go there and back.
     """
+    _check_pattern(stage_from)
+    wish = _Wish(device, stage_from, also)
     given = [paths] if isinstance(paths, (str, PathLike)) else list(paths)
     files: list[Source] = []
     examined: list[_Examined] = []
@@ -129,19 +137,19 @@ def analyze_and(
                 if source.path is not None:
                     files.append(source)
                 else:  # a member of an archive: now or never
-                    examined.append(_examine(source, device, also, jobs, functools.partial(progress, source.name)))
+                    examined.append(_examine(source, wish, jobs, functools.partial(progress, source.name)))
         except TraceFormatError as error:  # noqa: PERF203 - an archive may be damaged behind members that were read
             if not examined:
                 raise
             unread.append(error)
     if _many_small(files) and jobs != 1:
-        tasks = [(source.path, source.name, source.process, device, also) for source in files]
+        tasks = [(source.path, source.name, source.process, wish) for source in files]
         workers = min(jobs or usable_cores(), MOST_WORKERS, len(files))
         for source, found in zip(files, run_side_by_side(_examine_file, tasks, workers), strict=True):
             examined.append(found)
             progress(source.name, found.report.bytes if found.report else 0, found.report.events if found.report else 0)
     else:
-        examined += [_examine(s, device, also, jobs, functools.partial(progress, s.name)) for s in files]
+        examined += [_examine(s, wish, jobs, functools.partial(progress, s.name)) for s in files]
     unread += [found.error for found in examined if found.error is not None]
     if unread and len(unread) >= len(examined):
         raise unread[0]
@@ -193,30 +201,39 @@ def _many_small(files: list[Source]) -> bool:
     return len(sizes) > 1 and max(sizes) < _LARGE_BYTES and sum(sizes) > _WORTH_PROCESSES_BYTES
 
 
-def _examine_file(
-    path: Path, name: str, process: int | None, device: int | None, also: Callable[[Trace], Any]
-) -> _Examined:
-    source = replace(file_source(path), name=name, process=process)
-    return _examine(source, device, also, 1, lambda _bytes, _events: None)
+@dataclass(frozen=True)
+class _Wish:
+    """What to find out about each trace."""
+
+    device: int | None
+    stage_from: str | None
+    also: Callable[[Trace], Any]
 
 
-def _examine(
-    source: Source,
-    device: int | None,
-    also: Callable[[Trace], Any],
-    jobs: int,
-    progress: Callable[[int, int], None],
-) -> _Examined:
+def _examine_file(path: Path, name: str, process: int | None, wish: _Wish) -> _Examined:
+    return _examine(replace(path_source(path), name=name, process=process), wish, 1, lambda _bytes, _events: None)
+
+
+def _check_pattern(pattern: str | None) -> None:
     try:
-        trace = read_trace(source, jobs=jobs, progress=progress)
+        re.compile(pattern or "")
+    except re.error as error:
+        raise UsageError(
+            f"--stage-from {pattern!r}: no regular expression: {error}", "such as 'train/(\\w+)'"
+        ) from error
+
+
+def _examine(source: Source, wish: _Wish, jobs: int, progress: Callable[[int, int], None]) -> _Examined:
+    try:
+        trace = replace(read_trace(source, jobs=jobs, progress=progress), stage_pattern=wish.stage_from)
     except TraceFormatError as error:
         return _Examined(error=error)
     devices = trace.devices
-    if device is not None:
-        if device not in devices:
+    if wish.device is not None:
+        if wish.device not in devices:
             return _Examined(devices)
-        trace = trace.on_device(device)
-    return _Examined(devices, examine(trace), time_collectives(trace), answer=also(trace))
+        trace = trace.on_device(wish.device)
+    return _Examined(devices, examine(trace), time_collectives(trace), answer=wish.also(trace))
 
 
 def report_on(

@@ -1,10 +1,12 @@
 """Traces drawn by hand: ``Timeline().kernel(0, 10).copy("HtoD", 5, 20).trace()``; times in microseconds."""
 
 import json
+import math
 
 import numpy as np
 
 from tbperf.trace import COPY_KINDS, HOST_MEMORY, NONE, Kind, Strings, Table, Thread, Trace
+from tests.draw_nsys import BLOCK, GRID, write_nsys
 
 MAIN = (1, 1)
 _COPY_CALL = "cudaMemcpyAsync"
@@ -53,6 +55,10 @@ class Timeline:
     def python(self, name, start, end, *, thread=MAIN):
         return self._host("python_function", name, start, end, thread)
 
+    def os(self, name, start, end, *, thread=MAIN):
+        """A call of the operating system's runtime, as only Nsight Systems records them."""
+        return self._host("os", name, start, end, thread)
+
     def overhead(self, name, start, end, *, thread=(-1, 0)):
         return self._host("overhead", name, start, end, thread)
 
@@ -87,8 +93,11 @@ class Timeline:
         for category, name, start, end, stream, device, correlation, size in self.gpu:
             args = {"device": device, "stream": stream, "correlation": correlation}
             args |= {} if size == NONE else {"bytes": size}
+            args |= {"grid": GRID, "block": BLOCK} if category == "kernel" else {}
             events.append(_event(category, name, device, stream, start, end, args))
         for category, name, start, end, (pid, tid), correlation in self.host:
+            if category == "os":
+                continue
             args = {} if correlation == NONE else {"correlation": correlation}
             events.append(_event(category, name, pid, tid, start, end, args))
         for at, device, size, allocated, reserved in self.memory:
@@ -100,6 +109,11 @@ class Timeline:
     def write(self, path):
         """Write it to a file and return its path."""
         path.write_text(json.dumps(self.kineto()))
+        return path
+
+    def nsys(self, path):
+        """Write what Nsight Systems would have exported: an SQLite database; return its path."""
+        write_nsys(self, path)
         return path
 
     def trace(self):
@@ -155,6 +169,7 @@ class Timeline:
     def _gpu_table(self, strings):
         kinds = {"kernel": Kind.KERNEL, "gpu_memcpy": Kind.MEMCPY, "gpu_memset": Kind.MEMSET}
         rows = self.gpu
+        kernels = np.array([r[0] == "kernel" for r in rows], np.bool_)
         copies = [r[1].split()[1] if r[0] == "gpu_memcpy" else "" for r in rows]
         memories = [next((m for m in HOST_MEMORY if m in r[1].lower()), "") for r in rows]
         return Table.of(
@@ -166,6 +181,8 @@ class Timeline:
                 "device": np.array([r[5] for r in rows], np.int32),
                 "correlation_id": np.array([r[6] for r in rows], np.int64),
                 "bytes": np.array([r[7] for r in rows], np.int64),
+                "blocks": np.where(kernels, math.prod(GRID), NONE),
+                "block_threads": np.where(kernels, math.prod(BLOCK), NONE),
                 "copy_kind": np.array([_index(COPY_KINDS, c) for c in copies], np.int8),
                 "host_memory": np.array([_index(HOST_MEMORY, m) for m in memories], np.int8),
             },

@@ -44,7 +44,10 @@ ONLY = {
     "json": {"readers", "capture", "render", "tensorboard"},
     "google": {"tensorboard"},
     "tensorboard": {"tensorboard"},
+    "werkzeug": {"tensorboard"},
     "pandas": {"trace", "analyses", "report"},
+    "pyarrow": {"readers"},
+    "sqlite3": {"readers", "capture"},
 }
 
 FILES = sorted(ROOT.rglob("*.py"))

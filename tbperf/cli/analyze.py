@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -55,6 +56,11 @@ if TYPE_CHECKING:
 )
 @click.option("--device", type=click.IntRange(0), help="Only this GPU.")
 @click.option(
+    "--stage-from",
+    metavar="REGEX",
+    help="Ranges whose name has a match are stages, named by its first group or by what matches.",
+)
+@click.option(
     "--jobs", type=click.IntRange(0), default=0, help="Processes that read a large trace; by default one a core."
 )
 @click.option(
@@ -72,23 +78,27 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     details: bool,  # noqa: FBT001
     only: tuple[str, ...],
     device: int | None,
+    stage_from: str | None,
     jobs: int,
     fail_on: tuple[str, ...],
 ) -> int:
     """Report where the time of a recorded run went, and why the GPU idled.
 
-    PATH is a trace of torch.profiler (.json or .json.gz), a run folder of `tbperf record`, a tar of traces, or any
-    folder that holds traces, such as TensorBoard's log folder.
+    PATH is a trace of torch.profiler (.json or .json.gz), a recording of Nsight Systems (.sqlite, .nsys-rep), a run
+    folder of `tbperf record`, a tar of traces, or any folder that holds traces, such as TensorBoard's log folder.
     """
     from tbperf.render import render_json, render_markdown, render_text  # noqa: PLC0415 - only what is asked for
-    from tbperf.report import analyze  # noqa: PLC0415
+    from tbperf.report import analyze, analyze_and  # noqa: PLC0415
 
     gates = read_gates(fail_on, compared=False)
     with progress_of_reading() as progress:
         if html is None:
-            report = analyze(paths, device=device, jobs=jobs, progress=progress)
+            report = analyze(paths, device=device, stage_from=stage_from, jobs=jobs, progress=progress)
         else:
-            report = _analyze_to_page(html, paths, device, jobs, progress)
+            ask = functools.partial(
+                analyze_and, paths, device=device, stage_from=stage_from, jobs=jobs, progress=progress
+            )
+            report = _write_page(html, ask)
     if format_ == "json":
         text = render_json(report)
     elif format_ == "markdown":
@@ -132,15 +142,12 @@ def tell_gates(judged: Sequence[Judged]) -> int:
 CROSSED_CODE = 4
 
 
-def _analyze_to_page(
-    page: Path, paths: tuple[Path, ...], device: int | None, jobs: int, progress: Callable[[str, int, int], None]
-) -> Report:
+def _write_page(page: Path, ask: Callable[[Callable[..., Any]], tuple[Report, tuple[Any, ...]]]) -> Report:
     """Write the HTML report on the way: it shows what only the traces hold, which are let go one after the other."""
     from tbperf.render.html import render_html  # noqa: PLC0415 - only what is asked for
     from tbperf.render.timeline import timeline  # noqa: PLC0415
-    from tbperf.report import analyze_and  # noqa: PLC0415
 
-    report, timelines = analyze_and(paths, timeline, device=device, jobs=jobs, progress=progress)
+    report, timelines = ask(timeline)
     write_text(page, render_html(report, timelines))
     click.echo(f"tbperf  page written to {page}", err=True)
     return report

@@ -52,7 +52,8 @@ def _about_the_gpu(trace: TraceReport, device: DeviceTime) -> Iterator[str]:
         if what.startswith("copies"):
             copies = next(row for row in trace.memcpy if row.device == device.device)
             sort = " ".join(filter(None, (copies.host_memory, copies.copy_kind, "copies")))
-            yield f"{format_share(min(1, copies.exposed_ns / cost))} of that are {sort}: {format_bytes(copies.bytes or 0)}."
+            share = format_share(min(1, copies.exposed_ns / cost))
+            yield f"{share} of that are {sort}: {format_bytes(copies.bytes or 0)}."
     else:
         yield _sentence(f"{name} is busy", device.busy_ns, trace, window)
         kernels = [row for row in trace.kernels if row.device == device.device]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from tbperf.errors import TraceFormatError
 from tbperf.readers.files import Source, archive_members, file_source, is_archive
 from tbperf.readers.kineto import KinetoReader
-from tbperf.readers.nsys import NsysReader
+from tbperf.readers.nsys import NsysReader, find_recordings, is_folder_of_tables, some_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tbperf.trace import Trace
 
-__all__ = ["READERS", "Reader", "Source", "file_source", "find_traces", "read_trace"]
+__all__ = ["READERS", "Reader", "Source", "file_source", "find_traces", "path_source", "read_trace"]
 
 
 class Reader(Protocol):
@@ -54,8 +54,8 @@ def find_traces(path: Path) -> Iterator[Source]:
     Traces of an archive must be read in the order in which they come.
     """
     if os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir, no error where a folder above may not be read
-        for file in _files_with_traces(path):
-            yield from _traces_in(file_source(file))
+        for file in [path] if is_folder_of_tables(path) else _files_with_traces(path):
+            yield from _traces_in(path_source(file))
         return
     source = file_source(path)
     if not is_archive(source.first_bytes()):
@@ -67,6 +67,13 @@ def find_traces(path: Path) -> Iterator[Source]:
         yield member
     if not found:
         raise TraceFormatError(f"{path}: no traces in this archive", "it should hold *.pt.trace.json files")
+
+
+def path_source(path: Path) -> Source:
+    """Return a file as a source, or a folder that is one recording, told by one of its files."""
+    if not is_folder_of_tables(path):
+        return file_source(path)
+    return Source(str(path), file_source(some_table(path)).open, path)
 
 
 def _traces_in(source: Source) -> Iterator[Source]:
@@ -82,6 +89,7 @@ def _traces_in(source: Source) -> Iterator[Source]:
 def _files_with_traces(folder: Path) -> list[Path]:
     try:
         next(folder.iterdir(), None)  # rglob passes over folders that it may not read
+        recordings = find_recordings(folder)
         files = sorted(file for file in folder.rglob("*") if file.name.endswith(_JSON_SUFFIXES) and file.is_file())
         files = [file for file in files if _EXPORTS not in file.relative_to(folder).parts]
     except OSError as error:
@@ -90,6 +98,7 @@ def _files_with_traces(folder: Path) -> list[Path]:
         ) from error
     named = [file for file in files if file.name.endswith(_SUFFIXES)]
     found = named or [file for file in files if _MARK in file_source(file).first_bytes()]
+    found += recordings
     if not found:
         raise TraceFormatError(
             f"{folder}: no traces in this folder",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from tbperf.intervals import NOTHING, Spans, Tiling, sum_by
-from tbperf.trace.stages import annotated_stage, loader_work, own_stage, step_number, tile_stages
+from tbperf.trace.stages import annotated_stage, loader_work, matched_stage, own_stage, step_number, tile_stages
 from tbperf.trace.tables import NONE, Kind, Strings, Table
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ class Trace:
     warnings: tuple[str, ...] = ()
     """What the recorder itself warned of."""
     truncated: bool = False
+    stage_pattern: str | None = None
+    """Ranges whose name has a match are stages of that name: its first group or, without one, what matches."""
     run: Run | None = None
     """The run folder that the trace lies in."""
     recording: Mapping[str, Any] = field(default_factory=dict)
@@ -215,7 +217,16 @@ class Trace:
 
     @cached_property
     def _staging(self) -> tuple[Tiling, tuple[str, ...]]:
-        return tile_stages(self.ranges, self.ops, self.strings, self.main_thread)
+        return tile_stages(self.ranges, self.ops, self.strings, self.main_thread, self._stage_of)
+
+    @cached_property
+    def _stage_of(self) -> Callable[[str], str | None]:
+        """What gives the stage of a range by its name: this recorder's names, else what annotations stand for."""
+        if self.stage_pattern is not None:
+            matched = matched_stage(self.stage_pattern)
+            return lambda name: matched(name) or own_stage(name)
+        names = {self.strings[code] for code in np.unique(self.ranges["name"]).tolist()}
+        return own_stage if any(map(own_stage, names)) else annotated_stage
 
     @property
     def stage_tiling(self) -> Tiling:
@@ -229,8 +240,7 @@ class Trace:
 
     def stage_ranges(self, stage: str) -> npt.NDArray[np.bool_]:
         """Tell which rows of the ranges table stand for a stage."""
-        stage_of = own_stage if any(map(own_stage, self.strings.texts)) else annotated_stage
-        return self.named(self.ranges, lambda name: stage_of(name) == stage)
+        return self.named(self.ranges, lambda name: self._stage_of(name) == stage)
 
     def stage_name(self, label: int) -> str | None:
         """Return the name of a label of `stage_tiling`."""

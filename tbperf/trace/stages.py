@@ -68,7 +68,20 @@ def annotated_stage(name: str) -> str | None:
     return next((stage for pattern, stage in _ANNOTATIONS if pattern.match(name)), None)
 
 
-def tile_stages(ranges: Table, ops: Table, strings: Strings, main_thread: int) -> tuple[Tiling, tuple[str, ...]]:
+def matched_stage(pattern: str) -> Callable[[str], str | None]:
+    """Return what gives the stage of a range by a pattern: its first group or, without one, what matches."""
+    search = re.compile(pattern).search
+
+    def stage_of(name: str) -> str | None:
+        match = search(name)
+        return ((match[1] if match.re.groups else match[0]) or None) if match else None
+
+    return stage_of
+
+
+def tile_stages(
+    ranges: Table, ops: Table, strings: Strings, main_thread: int, stage_of: Callable[[str], str | None]
+) -> tuple[Tiling, tuple[str, ...]]:
     """Return the stage of each moment, as labels into the names that are returned with it.
 
     On each thread the innermost open stage counts.  The main thread decides; other threads fill what it leaves open,
@@ -76,16 +89,11 @@ def tile_stages(ranges: Table, ops: Table, strings: Strings, main_thread: int) -
     """
     names: dict[str, int] = {}
 
-    def coder(stage_of: Callable[[str], str | None]) -> Callable[[str], int]:
-        def code(name: str) -> int:
-            stage = stage_of(name)
-            return NONE if stage is None else names.setdefault(stage, len(names))
+    def code(name: str) -> int:
+        stage = stage_of(name)
+        return NONE if stage is None else names.setdefault(stage, len(names))
 
-        return code
-
-    label = strings.labelled(coder(own_stage), ranges["name"])
-    if not (label >= 0).any():
-        label = strings.labelled(coder(annotated_stage), ranges["name"])
+    label = strings.labelled(code, ranges["name"])
     threads = sorted(set(ranges["thread"].tolist()), key=lambda thread: thread != main_thread)
     layers = [_innermost_stage(ranges, label, (ranges["thread"] == thread) & (label >= 0)) for thread in threads]
     if "backward" not in names:

@@ -65,6 +65,8 @@ _SYNC_CALLS = {1: "cudaEventSynchronize", 2: "cudaStreamWaitEvent", 3: "cudaStre
 """By ENUM_CUPTI_SYNC_TYPE: what was called, where no call is recorded."""
 
 _DEALLOCATION = 1
+_ON_THE_HOST = (0, 1)
+"""ENUM_CUDA_MEM_KIND: pageable and pinned."""
 _WARNING, _ERROR = 2, 3
 
 _API_VERSION = re.compile(r"_v\d{4,5}(?:_ptds|_ptsz)?$")
@@ -164,6 +166,7 @@ def build(source: Source, size: int, store: Store, told: Callable[[int], None]) 
         bytes=size,
         events=build_.events,
         **tables,
+        stage_pattern=None,
         threads=threads,
         strings=build_.strings,
         gpus=tuple(_gpus(store, process)),
@@ -414,7 +417,7 @@ def _allocations(build: _Build) -> Iterator[Columns]:
     table = "CUDA_GPU_MEMORY_USAGE_EVENTS"
     if not {"start", "bytes", "memoryOperationType"} <= set(build.store.columns.get(table, ())):
         return
-    rows = build.rows(table, ("start", "deviceId", "bytes", "memoryOperationType"))
+    rows = build.rows(table, ("start", "deviceId", "bytes", "memoryOperationType", "memKind"))
     if rows is None:
         return
     build.events += len(rows["start"])
@@ -423,14 +426,15 @@ def _allocations(build: _Build) -> Iterator[Columns]:
         build.dropped["no_timestamp"] += dropped
     rows = {name: values[keep] for name, values in rows.items()}
     size = np.where(rows["memoryOperationType"] == _DEALLOCATION, -rows["bytes"], rows["bytes"])
-    order = np.lexsort((rows["start"], rows["deviceId"]))
+    of = np.where(np.isin(rows["memKind"], _ON_THE_HOST), NONE, rows["deviceId"])
+    order = np.lexsort((rows["start"], of))
     held = np.empty_like(size)
-    for device in np.unique(rows["deviceId"]).tolist():
-        mine = order[rows["deviceId"][order] == device]
+    for device in np.unique(of).tolist():
+        mine = order[of[order] == device]
         held[mine] = np.cumsum(size[mine])
     yield {
         "start_ns": rows["start"],
-        "device": _narrow(rows["deviceId"], np.int32),
+        "device": _narrow(of, np.int32),
         "bytes": size,
         "reserved": np.maximum(held, 0),  # what the driver handed out is what an allocator above it holds
     }

@@ -7,6 +7,7 @@ there reads as `NONE`.
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import sqlite3
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ class Store(Protocol):
 
     columns: Mapping[str, tuple[str, ...]]
     """Columns of each table."""
+    objects: Collection[str]
+    """Names of all tables and views, as they are stored."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -95,6 +98,7 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._name = str(path)
+        _check_size(path)
         address = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
         self._database = self._asked(lambda: sqlite3.connect(address, uri=True))
         self._database.text_factory = bytes
@@ -102,9 +106,16 @@ class SqliteStore:
 
     def _look(self) -> None:
         self._database.execute("PRAGMA trusted_schema=OFF")
-        named = self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        names = [name.decode("utf-8", "replace") for (name,) in named]
-        self._tables = latest_versions([name for name in names if not name.startswith("sqlite_")])
+        self._database.execute("PRAGMA cell_size_check=ON")
+        kinds = {
+            name.decode("utf-8", "replace"): kind
+            for name, kind in self._database.execute(
+                "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view')"
+            )
+        }
+        self.objects: Collection[str] = kinds.keys()
+        names = [name for name, kind in kinds.items() if kind == b"table" and not name.startswith("sqlite_")]
+        self._tables = latest_versions(names)
         self.columns: Mapping[str, tuple[str, ...]] = {
             table: tuple(
                 column.decode("utf-8", "replace")
@@ -201,6 +212,25 @@ class SqliteStore:
             query = f"SELECT id, value FROM {source} WHERE id IN ({marks})"  # noqa: S608 - quoted
             found |= {number: value for number, value in self._all(query, part) if isinstance(value, bytes)}
         return found
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a file that is shorter than its header says: what is missing would read as zeros."""
+    with path.open("rb") as file:
+        head = file.read(_HEADER_BYTES)
+        size = file.seek(0, os.SEEK_END)
+    page = int.from_bytes(head[16:18], "big")
+    page = 1 << 16 if page == 1 else page
+    is_current = head[24:28] == head[92:96]  # else the number of pages was not kept up to date
+    expected = page * int.from_bytes(head[28:32], "big") if is_current else 0
+    if len(head) < _HEADER_BYTES or size < expected:
+        raise TraceFormatError(
+            f"{path}: the database is cut short: {size:,} of {max(expected, _HEADER_BYTES):,} bytes are there",
+            "was it copied whole? copy or export it again",
+        )
+
+
+_HEADER_BYTES = 100
 
 
 def _quoted(name: str) -> str:
