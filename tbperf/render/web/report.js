@@ -196,14 +196,14 @@ class Page {
   ranks() {
     const { ranks, rank_waits: waits } = this.report;
     return [
-      ranks.length &&
+      ranks.length > 0 &&
         table({
           caption: "Ranks beside each other",
           note: "the one that the others wait for most first",
           columns: columnsOf(ranks, ["rank", "phase", "steps", ["step_ns", "step"], ["dataload_ns", "data wait"], ["exposed_comm_ns", "exposed comm"], ["waits_ns", "waits"], ["awaited_ns", "awaited"], ["last_in", "came last"]]),
           rows: ranks,
         }),
-      waits.length &&
+      waits.length > 0 &&
         table({ caption: "Who waits for whom", columns: columnsOf(waits, ["rank", ["waits_for", "waits for rank"], ["wait_ns", "wait"], "collectives"]), rows: waits, few: 6 }),
     ].filter(Boolean);
   }
@@ -349,8 +349,8 @@ class Page {
         "div.finding-body",
         {},
         gain && el("p.gain", {}, "Could save ", el("strong", {}, gain), el("span.quiet", {}, ` · confidence ${finding.confidence}`)),
-        finding.advice.length && el("div.advice", {}, el("h4", {}, "What to change"), el("ul", {}, finding.advice.map((advice) => this.advice(advice)))),
-        finding.evidence.length &&
+        finding.advice.length > 0 && el("div.advice", {}, el("h4", {}, "What to change"), el("ul", {}, finding.advice.map((advice) => this.advice(advice)))),
+        finding.evidence.length > 0 &&
           el(
             "div.evidence",
             {},
@@ -476,15 +476,15 @@ class Page {
       "idle",
       "Why it idles",
       bars({ caption: "Idle time by cause; every idle nanosecond has exactly one", headings: ["The GPU is", "time", "of the window", "gaps", "longest"], rows, jump: (place, words) => this.jump(place, words) }),
-      trace.what_if.length &&
+      trace.what_if.length > 0 &&
         table({
           caption: "What removing a cause would save",
           note: "by replaying the run without it",
           columns: columnsOf(whatIf, ["change", ["low_ns", "at least"], ["high_ns", "at most"], "device"], oneDevice(trace)),
           rows: whatIf,
         }),
-      gaps.length && table({ caption: "Longest gaps", columns, rows: gaps, few: 8 }),
-      trace.gap_lengths.length && this.gapLengths(trace),
+      gaps.length > 0 && table({ caption: "Longest gaps", columns, rows: gaps, few: 8 }),
+      trace.gap_lengths.length > 0 && this.gapLengths(trace),
     );
   }
 
@@ -540,7 +540,7 @@ class Page {
             .filter(([key]) => !["latency_ns", "queue_ns"].includes(key))
             .map(([key, value]) => el("div", { "data-key": key }, el("dt", { title: this.words.fields.launches?.[key] }, key.replace(/_ns$/, "").replaceAll("_", " ")), el("dd", { "data-value": value }, key.endsWith("_ns") ? duration(value) : plain(value)))),
         ),
-        rows.length && table({ caption: "From launch to start", columns: columnsOf(rows, ["what", ["p50_ns", "median"], ["p90_ns", "90 %"], ["p99_ns", "99 %"], ["max_ns", "longest"]]), rows }),
+        rows.length > 0 && table({ caption: "From launch to start", columns: columnsOf(rows, ["what", ["p50_ns", "median"], ["p90_ns", "90 %"], ["p99_ns", "99 %"], ["max_ns", "longest"]]), rows }),
       );
     }
     content.push(...this.tables(trace, ["memcpy", "syncs", "allocations", "module_loads"]));
@@ -563,12 +563,12 @@ class Page {
       return [table({ caption: title, columns: this.placed(this.explained(key, columnsOf(rows)), rows), rows })];
     }
     if (value === null || typeof value !== "object") return [];
-    const lists = Object.entries(value).filter(([, part]) => Array.isArray(part) && part.length && typeof part[0] === "object");
+    const lists = Object.entries(value).filter(([, part]) => Array.isArray(part) && part.length > 0 && typeof part[0] === "object");
     const plainParts = Object.entries(value).filter(([, part]) => !Array.isArray(part) && part !== null);
     const facts = plainParts.map(([name, part]) =>
       el("div", { "data-key": name }, el("dt", { title: this.words.fields[key]?.[name] }, name.replace(/_ns$/, "").replaceAll("_", " ")), el("dd", {}, fact(name, part))),
     );
-    const content = [facts.length && el("dl.facts-list", {}, facts), lists.flatMap(([name, part]) => this.anything(name, part))];
+    const content = [facts.length > 0 && el("dl.facts-list", {}, facts), lists.flatMap(([name, part]) => this.anything(name, part))];
     if (!lists.length) return [el("h3", {}, title), ...content.flat().filter(Boolean)];
     return [el("details.more-tables", {}, el("summary", {}, el("h3", {}, title)), content.flat())];
   }
