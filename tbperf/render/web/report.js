@@ -51,7 +51,7 @@ const TITLES = { nsys: "What NVIDIA’s tools state", io: "Input and output" };
 const ELSEWHERE = new Set([
   "path", "format", "rank", "world_size", "phase", "run", "bytes", "events", "resolution_ns", "gpus", "versions", "dropped",
   "notes", "truncated", "linked_share", "devices", "idle", "gaps", "gap_lengths", "what_if", "launches", "steps", "stages",
-  "warnings", "skipped", ...TABLES.map(([key]) => key),
+  "warnings", "skipped", "recorded_unix_ns", ...TABLES.map(([key]) => key),
 ]);
 
 /**
