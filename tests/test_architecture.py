@@ -19,7 +19,8 @@ ALLOWED = {
     "report": {"readers", "analyses", "findings", "errors"},
     "render": {"report", "analyses", "findings"},
     "capture": {"errors"},
-    "cli": {"report", "render", "capture", "errors"},
+    "scrub": {"readers", "errors"},
+    "cli": {"report", "render", "capture", "scrub", "errors"},
     "__init__": {"report", "capture"},
     "__main__": {"cli"},
 }
@@ -36,11 +37,11 @@ ONLY = {
     "rich": {"cli", "render"},
     "msgspec": {"readers", "render", "capture"},
     "isal": {"readers", "capture"},
-    "gzip": {"readers", "capture"},
-    "json": {"readers", "capture", "render"},
+    "gzip": {"readers", "capture", "scrub"},
+    "json": {"readers", "capture", "render", "scrub"},
     "pandas": {"trace", "analyses", "report"},
     "pyarrow": {"readers"},
-    "sqlite3": {"readers"},
+    "sqlite3": {"readers", "scrub"},
 }
 
 FILES = sorted(ROOT.rglob("*.py"))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tbperf.readers.nsys.store import Store
     from tbperf.trace import Trace
 
-__all__ = ["NsysReader", "find_recordings", "is_folder_of_tables", "some_table"]
+__all__ = ["NsysReader", "find_recordings", "is_folder_of_tables", "processes_worth_a_report", "some_table"]
 
 _LOOK_ALIKES = {
     "nvprof": ("StringTable", "CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL", "CUPTI_ACTIVITY_KIND_MARKER"),
@@ -84,7 +84,7 @@ class NsysReader:
     def traces(self, source: Source) -> Iterator[Source]:
         """Yield a source for each process of an export that is worth a report."""
         with contextlib.closing(_open(source)) as store:
-            processes = _worth_a_report(store)
+            processes = processes_worth_a_report(store)
         if len(processes) <= 1:
             yield dataclasses.replace(source, process=processes[0] if processes else None)
             return
@@ -104,7 +104,7 @@ class NsysReader:
 
         with contextlib.closing(_open(source)) as store:
             if source.process is None:
-                found = _worth_a_report(store)
+                found = processes_worth_a_report(store)
                 source = dataclasses.replace(source, process=found[0] if len(found) == 1 else None)
             trace = build(source, size, store, told)
         progress(size, rows)
@@ -142,7 +142,7 @@ def _open(source: Source) -> Store:
     return store
 
 
-def _worth_a_report(store: Store) -> list[int]:
+def processes_worth_a_report(store: Store) -> list[int]:
     """Return the processes that did something on a device, called its runtime, or opened ranges; else any others."""
     for tables in (OF_INTEREST, OF_LESS_INTEREST):
         if found := {process for table in tables for process in store.processes(table)}:

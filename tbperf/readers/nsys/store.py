@@ -128,6 +128,10 @@ class SqliteStore:
         """Let go of it."""
         self._database.close()
 
+    def stored_as(self, table: str) -> str:
+        """Return the name of a table with its version."""
+        return self._tables[table]
+
     def _asked(self, ask: Callable[[], Any]) -> Any:
         try:
             return ask()
