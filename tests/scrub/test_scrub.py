@@ -169,11 +169,10 @@ def test_the_command_says_what_it_left_out(tmp_path):
 
 
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus of public traces is not at hand")
-@pytest.mark.parametrize(
-    "name", ["nsys/fuser.sqlite", "nsys/saxpy-2022.2-textid.sqlite", "nsys/graph-trace-2025.5.2.sqlite"]
-)
+@pytest.mark.parametrize("name", ["fuser", "saxpy-2022.2-textid", "graph-trace-2025.5.2"])
 def test_real_exports_keep_their_figures(tmp_path, name):
-    removed = scrub(CORPUS / name, tmp_path / "out.sqlite")
+    source = CORPUS / "nsys" / f"{name}.sqlite"
+    removed = scrub(source, tmp_path / "out.sqlite")
     contents = (tmp_path / "out.sqlite").read_bytes()
 
     assert figures(tmp_path / "out.sqlite") == figures(source)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tbperf.intervals import distinct
 from tbperf.readers.nsys.store import PID_MASK, PROCESS_SHIFT, Selection, Store
 from tbperf.readers.run import find_run
 from tbperf.trace import COPY_KINDS, HOST_MEMORY, NONE, RANGE_STYLES, TABLES, Gpu, Kind, Strings, Table, Thread, Trace
@@ -150,7 +151,7 @@ def build(source: Source, size: int, store: Store, told: Callable[[int], None]) 
     raw["api"] += _syncs_without_calls(build_, raw["api"])
     raw["os"] = list(_named_spans(build_, ("OSRT_API",)))
     raw["overhead"] = list(_named_spans(build_, _OVERHEAD))
-    raw["ranges"], raw["ops"] = _nvtx(build_)
+    raw["ranges"], raw["ops"] = _nvtx(build_, _latest([*raw["gpu"], *raw["api"]]))
     raw["ranges"] += _library_calls(build_)
     raw["memory"] = list(_allocations(build_))
     raw["samples"] = list(_metrics(build_, raw["gpu"]))
@@ -224,9 +225,8 @@ def _product(sides: list[Ns]) -> Ns:
 
 def _shapes(strings: Strings, sides: list[Ns]) -> npt.NDArray[np.int32]:
     """Return the code of the text of each grid and block."""
-    _, first, at = np.unique(np.column_stack(sides), axis=0, return_index=True, return_inverse=True)
-    texts = ("{}×{}×{} of {}×{}×{}".format(*(int(side[row]) for side in sides)) for row in first.tolist())
-    return strings.codes(texts)[at.ravel()]
+    shapes, at = distinct(*sides)
+    return strings.codes("{}×{}×{} of {}×{}×{}".format(*shape) for shape in shapes)[at]
 
 
 def _copies(build: _Build, rows: dict[str, Ns]) -> Columns:
@@ -323,8 +323,8 @@ def _library_calls(build: _Build) -> list[Columns]:
     return found
 
 
-def _nvtx(build: _Build) -> tuple[list[Columns], list[Columns]]:
-    """Return the ranges, and the framework operators among them."""
+def _nvtx(build: _Build, latest: int) -> tuple[list[Columns], list[Columns]]:
+    """Return the ranges, and the framework operators among them; open ones end with the recording."""
     columns = ("start", "end", "eventType", "textId", "globalTid", "domainId")
     if not {"start", "end", "eventType"} <= set(build.store.columns.get(_NVTX, ())):
         return [], []
@@ -339,7 +339,7 @@ def _nvtx(build: _Build) -> tuple[list[Columns], list[Columns]]:
     keep = np.isin(rows["eventType"], (_PUSH_POP, _START_END))
     kept: dict[str, npt.NDArray[Any]] = {column: values[keep] for column, values in rows.items()}
     kept |= {"name": name[keep], "domain": domain[keep]}
-    latest = max(int(kept["end"][~abs_exceeds(kept["end"])].max(initial=0)), _latest(build))
+    latest = max(int(kept["end"][~abs_exceeds(kept["end"])].max(initial=0)), latest)
     kept["end"] = np.where(kept["end"] == NONE, np.maximum(latest, kept["start"]), kept["end"])
     rows = build.sound(kept)
     ranges: Columns = {
@@ -403,14 +403,9 @@ def _number(text: str | None) -> int:
     return int(text) if text is not None and len(text) < 19 else NONE  # noqa: PLR2004 - digits of an int64
 
 
-def _latest(build: _Build) -> int:
+def _latest(parts: list[Columns]) -> int:
     """Return the end of the recording as far as device work and calls tell."""
-    latest = 0
-    for table in (*_DEVICE_WORK, *_API):
-        if "end" in build.store.columns.get(table, ()):
-            ends = build.store.integers(Selection(table, build.process), ["end"], lambda _rows: None)["end"]
-            latest = max(latest, int(ends[~abs_exceeds(ends)].max(initial=0)))
-    return latest
+    return max((int((part["start_ns"] + part["dur_ns"]).max(initial=0)) for part in parts), default=0)
 
 
 def _allocations(build: _Build) -> Iterator[Columns]:
