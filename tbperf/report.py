@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tbperf import __version__
 from tbperf.analyses import Rows, Skipped, TraceReport, examine
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from tbperf.trace import Trace
+
 SCHEMA = "tbperf-report/1"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,25 @@ def analyze(
     ``stage_from`` is a regular expression: ranges whose name has a match are stages, too, named by its first group or,
     without one, by what matches.
     """
+    report, _ = analyze_and(paths, _nothing, device=device, stage_from=stage_from, jobs=jobs, progress=progress)
+    return report
+
+
+def analyze_and(  # noqa: PLR0913 - the arguments of `analyze`, and the question
+    paths: str | PathLike[str] | Iterable[str | PathLike[str]],
+    also: Callable[[Trace], _T],
+    *,
+    device: int | None = None,
+    stage_from: str | None = None,
+    jobs: int = 0,
+    progress: Callable[[str, int, int], None] = lambda _name, _bytes, _events: None,
+) -> tuple[Report, tuple[_T, ...]]:
+    """Do what `analyze` does, and ask something more of each trace while it is held; answers in the report's order.
+
+    The question may be asked in another process: it and its answers must be able to go there and back.
+    """
     _check_pattern(stage_from)
+    wish = _Wish(device, stage_from, also)
     given = [paths] if isinstance(paths, (str, PathLike)) else list(paths)
     files: list[Source] = []
     examined: list[_Examined] = []
@@ -112,21 +133,19 @@ def analyze(
                 if source.path is not None:
                     files.append(source)
                 else:  # a member of an archive: now or never
-                    examined.append(
-                        _examine(source, device, stage_from, jobs, functools.partial(progress, source.name))
-                    )
+                    examined.append(_examine(source, wish, jobs, functools.partial(progress, source.name)))
         except TraceFormatError as error:  # noqa: PERF203 - an archive may be damaged behind members that were read
             if not examined:
                 raise
             unread.append(error)
     if _many_small(files) and jobs != 1:
-        tasks = [(source.path, source.name, source.process, device, stage_from) for source in files]
+        tasks = [(source.path, source.name, source.process, wish) for source in files]
         workers = min(jobs or usable_cores(), MOST_WORKERS, len(files))
         for source, found in zip(files, run_side_by_side(_examine_file, tasks, workers), strict=True):
             examined.append(found)
             progress(source.name, found.report.bytes if found.report else 0, found.report.events if found.report else 0)
     else:
-        examined += [_examine(s, device, stage_from, jobs, functools.partial(progress, s.name)) for s in files]
+        examined += [_examine(s, wish, jobs, functools.partial(progress, s.name)) for s in files]
     unread += [found.error for found in examined if found.error is not None]
     if unread and len(unread) >= len(examined):
         raise unread[0]
@@ -135,11 +154,13 @@ def analyze(
         seen = f"it has {', '.join(map(str, sorted(devices)))}" if devices else "it has no GPU work"
         raise UsageError(f"--device {device}: no trace has work of this GPU", seen)
     ranks = hold_against_each_other([(found.report, found.collectives) for found in examined if found.report])
-    return report_on(
-        [found.report for found in examined if found.report],
-        ranks,
-        [_unread(error) for error in unread],
-    )
+    reported = sorted(((f.report, f.answer) for f in examined if f.report), key=lambda pair: _place(pair[0]))
+    report = report_on([trace for trace, _ in reported], ranks, [_unread(error) for error in unread])
+    return report, tuple(answer for _, answer in reported)
+
+
+def _nothing(_trace: Trace) -> None:
+    """Ask nothing more."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +171,8 @@ class _Examined:
     report: TraceReport | None = None
     collectives: CollectiveTimes = field(default_factory=dict)
     error: TraceFormatError | None = None
+    answer: Any = None
+    """To what else was asked of the trace."""
 
 
 def _unread(error: TraceFormatError) -> Unread:
@@ -168,9 +191,17 @@ def _many_small(files: list[Source]) -> bool:
     return len(sizes) > 1 and max(sizes) < _LARGE_BYTES and sum(sizes) > _WORTH_PROCESSES_BYTES
 
 
-def _examine_file(path: Path, name: str, process: int | None, device: int | None, stage_from: str | None) -> _Examined:
-    source = replace(path_source(path), name=name, process=process)
-    return _examine(source, device, stage_from, 1, lambda _bytes, _events: None)
+@dataclass(frozen=True)
+class _Wish:
+    """What to find out about each trace."""
+
+    device: int | None
+    stage_from: str | None
+    also: Callable[[Trace], Any]
+
+
+def _examine_file(path: Path, name: str, process: int | None, wish: _Wish) -> _Examined:
+    return _examine(replace(path_source(path), name=name, process=process), wish, 1, lambda _bytes, _events: None)
 
 
 def _check_pattern(pattern: str | None) -> None:
@@ -182,24 +213,22 @@ def _check_pattern(pattern: str | None) -> None:
         ) from error
 
 
-def _examine(
-    source: Source, device: int | None, stage_from: str | None, jobs: int, progress: Callable[[int, int], None]
-) -> _Examined:
+def _examine(source: Source, wish: _Wish, jobs: int, progress: Callable[[int, int], None]) -> _Examined:
     try:
-        trace = replace(read_trace(source, jobs=jobs, progress=progress), stage_pattern=stage_from)
+        trace = replace(read_trace(source, jobs=jobs, progress=progress), stage_pattern=wish.stage_from)
     except TraceFormatError as error:
         return _Examined(error=error)
     devices = trace.devices
-    if device is not None:
-        if device not in devices:
+    if wish.device is not None:
+        if wish.device not in devices:
             return _Examined(devices)
-        trace = trace.on_device(device)
-    return _Examined(devices, examine(trace), time_collectives(trace))
+        trace = trace.on_device(wish.device)
+    return _Examined(devices, examine(trace), time_collectives(trace), answer=wish.also(trace))
 
 
 def report_on(traces: Sequence[TraceReport], ranks: Ranks | None = None, unread: Sequence[Unread] = ()) -> Report:
     """Join the reports on single traces: the recording's main phase first, then by rank."""
-    order = sorted(traces, key=lambda t: (_phase_order(t.phase), -1 if t.rank is None else t.rank))
+    order = sorted(traces, key=_place)
     ranks = ranks or Ranks(Rows(), Rows())
     findings = diagnose(order)
     common = tuple(s for s in order[0].skipped if all(s in t.skipped for t in order)) if order else ()
@@ -214,6 +243,11 @@ def report_on(traces: Sequence[TraceReport], ranks: Ranks | None = None, unread:
         skipped=(*common, *ranks.skipped),
         unread=tuple(unread),
     )
+
+
+def _place(trace: TraceReport) -> tuple[int, int]:
+    """Return where a trace stands in a report."""
+    return _phase_order(trace.phase), -1 if trace.rank is None else trace.rank
 
 
 def _phase_order(phase: str | None) -> int:

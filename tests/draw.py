@@ -9,6 +9,7 @@ from tbperf.trace import COPY_KINDS, HOST_MEMORY, NONE, Kind, Strings, Table, Th
 from tests.draw_nsys import BLOCK, GRID, write_nsys
 
 MAIN = (1, 1)
+_COPY_CALL = "cudaMemcpyAsync"
 
 
 class Timeline:
@@ -25,10 +26,12 @@ class Timeline:
         """A kernel; ``call=(start, end)`` is the launch that caused it."""
         return self._work("kernel", name, start, end, stream, device, call, "cudaLaunchKernel", thread)
 
-    def copy(self, copy_kind, start, end, *, memory=None, size=64, stream=7, device=0, call=None, thread=MAIN):
+    def copy(
+        self, copy_kind, start, end, *, memory=None, size=64, stream=7, device=0, call=None, thread=MAIN, api=_COPY_CALL
+    ):
         sides = {"HtoD": "{} -> Device", "DtoH": "Device -> {}"}.get(copy_kind, "Device -> Device")
         name = f"Memcpy {copy_kind} ({sides.format((memory or 'unknown').capitalize())})"
-        return self._work("gpu_memcpy", name, start, end, stream, device, call, "cudaMemcpyAsync", thread, size)
+        return self._work("gpu_memcpy", name, start, end, stream, device, call, api, thread, size)
 
     def memset(self, start, end, *, stream=7, device=0, call=None, thread=MAIN):
         name = "Memset (Device)"

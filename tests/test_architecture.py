@@ -16,11 +16,12 @@ ALLOWED = {
     "readers": {"trace", "errors", "intervals"},
     "analyses": {"trace", "intervals"},
     "findings": {"analyses"},
-    "report": {"readers", "analyses", "findings", "errors"},
-    "render": {"report", "analyses", "findings"},
+    "report": {"readers", "trace", "analyses", "findings", "errors"},
+    "render": {"report", "analyses", "findings", "trace", "intervals", "errors"},
     "capture": {"errors"},
+    "tensorboard": {"trace", "intervals", "analyses", "findings", "report", "readers", "render", "errors"},
     "scrub": {"readers", "errors"},
-    "cli": {"report", "render", "capture", "scrub", "errors"},
+    "cli": {"report", "render", "capture", "scrub", "tensorboard", "errors"},
     "__init__": {"report", "capture"},
     "__main__": {"cli"},
 }
@@ -37,11 +38,13 @@ ONLY = {
     "rich": {"cli", "render"},
     "msgspec": {"readers", "render", "capture"},
     "isal": {"readers", "capture"},
-    "gzip": {"readers", "capture", "scrub"},
-    "json": {"readers", "capture", "render", "scrub"},
+    "gzip": {"readers", "capture", "scrub", "tensorboard"},
+    "json": {"readers", "capture", "render", "scrub", "tensorboard"},
+    "google": {"tensorboard"},
+    "tensorboard": {"tensorboard"},
     "pandas": {"trace", "analyses", "report"},
     "pyarrow": {"readers"},
-    "sqlite3": {"readers", "scrub"},
+    "sqlite3": {"readers", "capture", "scrub"},
 }
 
 FILES = sorted(ROOT.rglob("*.py"))

@@ -43,7 +43,7 @@ def operation_of(trace: Trace) -> tuple[npt.NDArray[np.integer], list[str]]:
         match = _OPERATION.search(name)
         return operations.setdefault(match[1] if match else name, len(operations))
 
-    return trace.strings.labelled(label)[trace.gpu["name"]], list(operations)
+    return trace.labelled(trace.gpu, label), list(operations)
 
 
 def sum_collectives(trace: Trace) -> Rows[Collectives]:

@@ -162,7 +162,7 @@ def _text(value: object) -> str | None:
 
 def _answer(analysis: Analysis, trace: Trace) -> Any:
     missing = [reason for need in analysis.needs if (reason := _why_missing(need, trace))]
-    return Skipped(analysis.name, missing[0]) if missing else analysis.run(trace)
+    return Skipped(analysis.name, missing[0]) if missing else trace.once(analysis.run)
 
 
 def _why_missing(need: str, trace: Trace) -> str | None:

@@ -60,6 +60,7 @@ _LAUNCH, _QUEUED, _UNKNOWN = (CAUSES.index(name) for name in ("launch", "queued"
 
 _STAGE_CAUSES = {
     "dataload": "dataloader",
+    "fetch": "dataloader",
     "save": "save",
     "plot": "plot",
     "validate": "validation",
@@ -90,6 +91,8 @@ class IdleCause:
     """Gaps that this cause has a part in."""
     longest_ns: int
     """The longest time that it took in one gap."""
+    longest_start_ns: int
+    """Where that began."""
 
 
 @dataclass(frozen=True)
@@ -192,12 +195,20 @@ class Ledger:
     def causes(self) -> Iterator[IdleCause]:
         """Sum by cause."""
         pieces = self.pieces
-        key, at = np.unique(pieces.gap * len(CAUSES) + pieces.cause, return_inverse=True)
+        key, first, at = np.unique(pieces.gap * len(CAUSES) + pieces.cause, return_index=True, return_inverse=True)
         by_gap = sum_by(at, pieces.end - pieces.start, len(key))
         for cause, name in enumerate(CAUSES):
-            mine = by_gap[key % len(CAUSES) == cause]
+            mine = np.flatnonzero(key % len(CAUSES) == cause)
             if mine.size:
-                yield IdleCause(self.device, name, int(mine.sum()), int(mine.size), int(mine.max()))
+                longest = mine[by_gap[mine].argmax()]
+                yield IdleCause(
+                    device=self.device,
+                    cause=name,
+                    idle_ns=int(by_gap[mine].sum()),
+                    gaps=int(mine.size),
+                    longest_ns=int(by_gap[longest]),
+                    longest_start_ns=int(pieces.start[first[longest]]),
+                )
 
     def lengths(self) -> Iterator[GapsOfLength]:
         """Sum gaps by decade of length."""
@@ -255,6 +266,24 @@ class HostActivity:
                 layers += self._layers(self._trace.main_thread)
             self._tilings[thread] = Tiling.first_of(layers)
         return self._tilings[thread]
+
+    def driving(self) -> Tiling:
+        """Tile time by cause of the thread that drives the device: the one that launches next."""
+        trace = self._trace
+        calls = np.unique(trace.launched_by)
+        calls = calls[calls >= 0]
+        calls = calls[np.argsort(trace.api["start_ns"][calls], kind="stable")]
+        thread = trace.api["thread"][calls]
+        numbers = np.unique(thread).tolist()
+        if len(numbers) < 2:  # noqa: PLR2004 - nobody to take turns with
+            return self.causes(int(numbers[0]) if numbers else trace.main_thread)
+        until = trace.api.end_ns[calls]
+        since = np.r_[np.iinfo(np.int64).min // 2, np.maximum.accumulate(until)[:-1]]
+        parts = [self.causes(n).within(Spans.merged(since[thread == n], until[thread == n])) for n in numbers]
+        start = np.concatenate([part.start for part in parts])
+        order = np.argsort(start, kind="stable")
+        end, label = (np.concatenate([getattr(part, what) for part in parts])[order] for what in ("end", "label"))
+        return Tiling(start[order], end, label)
 
     def _layers(self, thread: int) -> Iterator[tuple[int, Spans]]:
         trace = self._trace
@@ -330,15 +359,18 @@ class HostActivity:
 
     def python_at(self, moment: int, thread: int) -> str | None:
         """Return the innermost Python call of a thread, else of the main thread."""
-        trace = self._trace
-        in_file = trace.named(trace.python, _IN_FILE.search)
-        for candidate in (thread, trace.main_thread):
-            inside = (trace.python["start_ns"] <= moment) & (trace.python.end_ns > moment)
-            rows = np.flatnonzero(inside & in_file & (trace.python["thread"] == candidate))
-            if rows.size:
-                row = rows[np.argmax(trace.python["start_ns"][rows])]
-                return trace.strings[trace.python["name"][row]]
+        python = self._python_in_files
+        inside = python.rows((python["start_ns"] <= moment) & (python.end_ns > moment))
+        for candidate in (thread, self._trace.main_thread):
+            calls = inside.rows(inside["thread"] == candidate)
+            if len(calls):
+                return self._trace.strings[calls["name"][np.argmax(calls["start_ns"])]]
         return None
+
+    @cached_property
+    def _python_in_files(self) -> Table:
+        python = self._trace.python
+        return python.rows(self._trace.named(python, _IN_FILE.search))
 
 
 _IN_FILE = re.compile(r"\.py\(\d+\)")
@@ -374,7 +406,7 @@ class Idle:
 
 def attribute(trace: Trace) -> Idle:
     """Give every idle nanosecond of every device its cause, and describe the longest gaps."""
-    host = HostActivity(trace)
+    host = trace.once(HostActivity)
     ledgers = [Ledger(trace, host, device) for device in trace.devices]
     causes = [cause for ledger in ledgers for cause in ledger.causes()]
     gaps = [gap for ledger in ledgers for gap in ledger.longest(LONGEST)]
@@ -383,3 +415,18 @@ def attribute(trace: Trace) -> Idle:
         gaps=Rows(sorted(gaps, key=lambda row: -row.dur_ns)[:LONGEST]),
         lengths=Rows(length for ledger in ledgers for length in ledger.lengths()),
     )
+
+
+def loads_in_process(trace: Trace) -> bool:
+    """Tell whether the program loads its batches itself: waiting for a worker takes no operators, loading does."""
+    if "dataload" not in trace.stage_names:
+        return False
+    if trace.named(trace.ranges, _IN_PROCESS.search).any():
+        return True
+    waiting = trace.stage_tiling.spans_of(trace.stage_names.index("dataload"))
+    mine = trace.ops.rows(trace.ops["thread"] == trace.main_thread)
+    return (_spans(mine) & waiting).total_ns > _IN_PROCESS_SHARE * waiting.total_ns
+
+
+_IN_PROCESS = re.compile(r"_SingleProcess")
+_IN_PROCESS_SHARE = 0.2

@@ -38,6 +38,8 @@ class Hotspot:
     mean_ns: int
     min_ns: int
     max_ns: int
+    longest_start_ns: int
+    """Where the longest call began."""
     share: float
     """Of the durations of all kernels of the device; the shares of a device sum to 1."""
     blocks: int | None
@@ -105,6 +107,7 @@ def find_hotspots(trace: Trace) -> Rows[Hotspot]:
                 mean_ns=int(total[i] // calls[i]),
                 min_ns=int(dur[shortest[i]]),
                 max_ns=int(dur[longest[i]]),
+                longest_start_ns=int(trace.gpu["start_ns"][rows[longest[i]]]),
                 share=int(total[i]) / max(1, of_device[device]),
                 **detail,
                 stage=stage_times(trace, by_stage[i * stages : (i + 1) * stages].tolist()),
@@ -116,25 +119,20 @@ def find_hotspots(trace: Trace) -> Rows[Hotspot]:
 def sum_families(trace: Trace) -> Rows[KernelFamily]:
     """Sum kernels by device and sort of work."""
     families: dict[str, int] = {}
-    family_of = trace.strings.labelled(lambda name: families.setdefault(kernel_family(name), len(families)))
-    tensor = trace.strings.labelled(lambda name: {None: -1, False: 0, True: 1}[uses_tensor_cores(name)])
+    family = trace.labelled(trace.gpu, lambda name: families.setdefault(kernel_family(name), len(families)))
+    tensor_cores = trace.labelled(trace.gpu, lambda name: {None: -1, False: 0, True: 1}[uses_tensor_cores(name)])
     found = []
     for device in trace.devices:
         rows = np.flatnonzero(trace.kernels & (trace.gpu["device"] == device))
-        dur, name = trace.gpu["dur_ns"][rows], trace.gpu["name"][rows]
-        label = family_of[name]
-
+        dur, label, tensor = trace.gpu["dur_ns"][rows], family[rows], tensor_cores[rows]
         tiny = dur < TINY_NS
         calls, tiny_calls = (np.bincount(label[rows], minlength=len(families)) for rows in (dur >= 0, tiny))
-        sums = [
-            sum_by(label[rows], dur[rows], len(families))
-            for rows in (dur >= 0, tiny, tensor[name] == 1, tensor[name] == 0)
-        ]
+        sums = [sum_by(label[rows], dur[rows], len(families)) for rows in (dur >= 0, tiny, tensor == 1, tensor == 0)]
         whole = max(1, int(sums[0].sum()))
         found += [
             KernelFamily(
                 device=device,
-                family=family,
+                family=name,
                 calls=int(calls[code]),
                 total_ns=int(sums[0][code]),
                 share=int(sums[0][code]) / whole,
@@ -143,7 +141,7 @@ def sum_families(trace: Trace) -> Rows[KernelFamily]:
                 tensor_core_ns=int(sums[2][code]),
                 without_tensor_cores_ns=int(sums[3][code]),
             )
-            for family, code in families.items()
+            for name, code in families.items()
             if calls[code]
         ]
     return Rows(sorted(found, key=lambda row: -row.total_ns))

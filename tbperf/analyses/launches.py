@@ -60,6 +60,8 @@ class Calls:
     api: str
     calls: int
     host_ns: int
+    longest_ns: int
+    longest_start_ns: int
     stage: str | None
     op: str | None
     """The innermost framework operator or, where there is none, annotation around the call."""
@@ -149,20 +151,25 @@ def _sum_calls(trace: Trace, where: npt.NDArray[np.bool_]) -> Rows[Calls]:
         strict=True,
     )
     sums: dict[tuple[int, int, int], list[int]] = {}
-    for key, dur, in_step in zip(keys, trace.api["dur_ns"][rows].tolist(), inside.tolist(), strict=True):
-        entry = sums.setdefault(key, [0, 0, 0])
+    durations = trace.api["dur_ns"][rows].tolist()
+    for key, begin, dur, in_step in zip(keys, start.tolist(), durations, inside.tolist(), strict=True):
+        entry = sums.setdefault(key, [0, 0, 0, -1, 0])
         entry[0] += 1
         entry[1] += dur
         entry[2] += in_step
+        if dur > entry[3]:
+            entry[3:] = dur, begin
     found = [
         Calls(
             api=trace.strings[api],
             calls=calls,
             host_ns=ns,
+            longest_ns=longest,
+            longest_start_ns=begin,
             stage=trace.stage_name(label),
             op=None if op == NOTHING else trace.strings[op],
             in_steps=in_steps,
         )
-        for (api, label, op), (calls, ns, in_steps) in sums.items()
+        for (api, label, op), (calls, ns, in_steps, longest, begin) in sums.items()
     ]
     return Rows(sorted(found, key=lambda row: -row.host_ns))

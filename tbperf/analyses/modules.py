@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from tbperf.intervals import NOTHING, Tiling, sum_by
 from tbperf.trace import NONE
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from tbperf.intervals import Ns
     from tbperf.trace import Trace
 
@@ -38,8 +41,20 @@ def has_modules(trace: Trace) -> bool:
     return bool(trace.named(trace.python, _MODULE.match).any())
 
 
-def sum_modules(trace: Trace) -> Rows[Module]:
-    """Sum calls of modules by path."""
+@dataclass(frozen=True)
+class ModuleTimes:
+    """When each module was the innermost one."""
+
+    paths: tuple[str, ...]
+    """From the outermost module, with «/» between."""
+    calls: Ns
+    """How often each was called."""
+    innermost: Mapping[int, Tiling]
+    """By thread; labels index ``paths``."""
+
+
+def tile_modules(trace: Trace) -> ModuleTimes:
+    """Tile each thread by the innermost module."""
     names = [match[1] if (match := _MODULE.match(text)) else "" for text in trace.strings.texts]
     is_module = np.array([bool(name) for name in names], np.bool_)
     rows = np.flatnonzero(is_module[trace.python["name"]])
@@ -51,61 +66,74 @@ def sum_modules(trace: Trace) -> Rows[Module]:
         mine = np.flatnonzero(calls["thread"] == thread)
         mine = mine[np.lexsort((-calls.end_ns[mine], calls["start_ns"][mine]))]
         open_calls: list[tuple[int, str]] = []
-        for call in mine.tolist():
-            start, end = int(calls["start_ns"][call]), int(calls.end_ns[call])
+        found = []
+        columns = (calls[name][mine].tolist() for name in ("start_ns", "dur_ns", "name"))
+        for start, dur, name in zip(*columns, strict=True):
             while open_calls and open_calls[-1][0] <= start:
                 open_calls.pop()
-            name = names[calls["name"][call]]
-            path = f"{open_calls[-1][1]}/{name}" if open_calls else name
-            open_calls.append((end, path))
-            path_of[call] = paths.setdefault(path, len(paths))
+            path = f"{open_calls[-1][1]}/{names[name]}" if open_calls else names[name]
+            open_calls.append((start + dur, path))
+            found.append(paths.setdefault(path, len(paths)))
+        path_of[mine] = found
         inner = Tiling.innermost(calls["start_ns"][mine], calls.end_ns[mine])
         tilings[thread] = Tiling(inner.start, inner.end, path_of[mine][inner.label])
-    count = len(paths)
-    host = sum((tiling.total_ns_by_label(count) for tiling in tilings.values()), np.zeros(count, np.int64))
-    forward, backward = _device_work(trace, tilings, count)
-    number = np.bincount(path_of, minlength=count)
+    return ModuleTimes(tuple(paths), np.bincount(path_of, minlength=len(paths)), tilings)
+
+
+def sum_modules(trace: Trace) -> Rows[Module]:
+    """Sum calls of modules by path."""
+    times = tile_modules(trace)
+    count = len(times.paths)
+    host = np.zeros(count, np.int64)
+    for tiling in times.innermost.values():
+        host += tiling.total_ns_by_label(count)
+    owner, is_backward = modules_of_gpu_work(trace, times)
+    dur = trace.gpu["dur_ns"]
+    called, back = (owner != NOTHING) & ~is_backward, (owner != NOTHING) & is_backward
+    forward, backward = sum_by(owner[called], dur[called], count), sum_by(owner[back], dur[back], count)
     found = [
         Module(
             path=path,
-            calls=int(number[code]),
+            calls=int(times.calls[code]),
             self_ns=int(host[code]),
             gpu_ns=int(forward[code]) if trace.devices else None,
             backward_gpu_ns=int(backward[code]) if trace.devices else None,
         )
-        for path, code in paths.items()
+        for code, path in enumerate(times.paths)
     ]
     return Rows(sorted(found, key=lambda row: -((row.gpu_ns or 0) + (row.backward_gpu_ns or 0) or row.self_ns)))
 
 
-def _device_work(trace: Trace, tilings: dict[int, Tiling], count: int) -> tuple[Ns, Ns]:
-    """Return the durations of device work by module: launched inside it, and in the backward of its operators."""
-    forward, backward = np.zeros(count, np.int64), np.zeros(count, np.int64)
+def modules_of_gpu_work(trace: Trace, times: ModuleTimes) -> tuple[Ns, npt.NDArray[np.bool_]]:
+    """Return the module of each row of the gpu table, `NOTHING` where it has none, and whether by its backward.
+
+    Work belongs to the module that was innermost when it was launched; what autograd launches in a thread of its own
+    belongs to the module that called the operator whose backward it is.
+    """
+    owner = np.full(len(trace.gpu), NOTHING, np.int64)
+    is_backward = np.zeros(len(trace.gpu), np.bool_)
     linked = np.flatnonzero(trace.launched_by >= 0)
-    if not linked.size:
-        return forward, backward
+    if not linked.size or not times.paths:
+        return owner, is_backward
     threads = trace.api["thread"][trace.launched_by[linked]]
-    owner = np.full(linked.shape, NOTHING, np.int64)
-    for thread, tiling in tilings.items():
-        mine = threads == thread
-        owner[mine] = tiling.at(trace.gpu_launch_ns[linked[mine]])
-    dur = trace.gpu["dur_ns"][linked]
-    forward += sum_by(owner[owner >= 0], dur[owner >= 0], count)
-    module_of_sequence = _module_by_sequence(trace, tilings)
-    for thread in np.unique(threads[owner < 0]).tolist():
-        mine = np.flatnonzero((threads == thread) & (owner < 0))
+    for thread, tiling in times.innermost.items():
+        mine = linked[threads == thread]
+        owner[mine] = tiling.at(trace.gpu_launch_ns[mine])
+    module_of_sequence = _module_by_sequence(trace, times.innermost)
+    open_ = owner[linked] == NOTHING
+    for thread in np.unique(threads[open_]).tolist():
+        mine = linked[(threads == thread) & open_]
         ops = np.flatnonzero((trace.ops["thread"] == thread) & (trace.ops["sequence"] != NONE))
         inner = Tiling.innermost(trace.ops["start_ns"][ops], trace.ops.end_ns[ops])
-        op = inner.at(trace.gpu_launch_ns[linked[mine]])
+        op = inner.at(trace.gpu_launch_ns[mine])
         known = op >= 0
         sequence = trace.ops["sequence"][ops[op[known]]]
-        module = np.array([module_of_sequence.get(number, NOTHING) for number in sequence.tolist()], np.int64)
-        tied = module >= 0
-        backward += sum_by(module[tied], dur[mine[known][tied]], count)
-    return forward, backward
+        owner[mine[known]] = [module_of_sequence.get(number, NOTHING) for number in sequence.tolist()]
+        is_backward[mine] = True
+    return owner, is_backward
 
 
-def _module_by_sequence(trace: Trace, tilings: dict[int, Tiling]) -> dict[int, int]:
+def _module_by_sequence(trace: Trace, tilings: Mapping[int, Tiling]) -> dict[int, int]:
     """Return the module in which the operator of each sequence number was called."""
     found: dict[int, int] = {}
     for thread, tiling in tilings.items():

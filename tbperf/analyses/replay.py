@@ -1,46 +1,73 @@
-"""What would be gained: the recorded run, replayed with a cause removed.
+"""What would be gained: the recorded run, replayed with one thing changed.
 
 Idle time that a cause is charged with is not what its removal saves: the host runs ahead, work queues up, and the next
 limit appears.  The replay keeps what the recording shows of the dependencies:
 
-- a piece of device work starts when it was launched and what precedes it on its stream has ended, plus the delay that
-  was observed beyond that (launch latency, waits for other streams);
-- the host goes on as recorded, but a call that waited for the device returns when that work has ended.
+- a piece of device work starts when its launch has reached the device, what precedes it on its stream has ended, and
+  what it was seen to wait for on another stream has ended;
+- the host goes on as recorded, but a call that waited for the device returns when that work has ended, and a batch of
+  loader workers comes no earlier than it did.
 
-With nothing removed it gives the recorded times exactly.  Removing host time moves everything that the host does later;
-removing half of it gives the lower figure, all of it the higher one.
+With nothing changed it gives the recorded times exactly.  Each change is replayed twice, done in part and done
+altogether: that is the range of what it saves.
 """
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tbperf.analyses.idle import CAUSES, HostActivity, attribute
+from tbperf.analyses.copies import TINY_BYTES
+from tbperf.analyses.idle import CAUSES, HostActivity, attribute, loads_in_process
+from tbperf.analyses.kernels import TINY_NS
 from tbperf.analyses.rows import Rows
-from tbperf.intervals import Spans
-from tbperf.trace import NONE, Kind
-from tbperf.trace.names import COPY_CALL, SYNCHRONIZE, uses_tensor_cores
+from tbperf.intervals import NOTHING, Spans, sum_by
+from tbperf.trace import COPY_KINDS, HOST_MEMORY, NONE, Kind
+from tbperf.trace.names import COPY_CALL, SYNCHRONIZE, kernel_family, uses_tensor_cores
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy.typing as npt
+
     from tbperf.intervals import Ns
     from tbperf.trace import Trace
 
+    _Mask = npt.NDArray[np.bool_]
+
 WORTH_SHARE = 0.01
-"""Causes below this share of the window are not replayed."""
+"""What takes less than this share of the window is not replayed."""
 
-MOST_CAUSES = 4
-MOST_WAITS = 50_000
-"""With more waiting calls the replay would take longer than reading."""
-
-_RETURN_NS = 5_000
-"""What a synchronizing call takes when there is nothing to wait for."""
+MOST_STOPS = 30_000
+"""With more calls that wait and dependencies between streams the replay would take longer than reading."""
 
 TENSOR_CORE_SPEEDUP = (1.5, 3.0)
 """Matrix work in half precision by fp32, as a cautious and a usual factor."""
+
+KERNEL_SPEEDUP = (1.25, 2.0)
+"""What a better or fused kernel brings, as a cautious and a usual factor."""
+
+WAITS = ("sync", "reads", "log", "copies")
+"""Why the host waits for the device: it synchronizes, reads small values, logs a step, copies much."""
+
+_RETURN_NS = 5_000
+"""What a synchronizing call takes when there is nothing to wait for."""
+_AT_ONCE_NS = 10_000
+"""A synchronization this soon after a copy waits for that copy."""
+_DEPENDS_NS = 3_000
+"""A start that is later by more than this than launch and stream explain has another reason."""
+_HANDED_ON_NS = 20_000
+"""From the end of work to the start of what waited for it on another stream, at most."""
+_LATENCY_NS, _GAP_NS = 8_000, 1_000
+"""From launch to start, and from end to start on a stream, where the trace shows none."""
+_BATCH_NS = 500_000
+"""A shorter wait for a batch found one ready."""
+_SHORT = 48
+"""Rows that are run faster one by one than together."""
+_NEVER = np.iinfo(np.int64).min // 2
 
 
 @dataclass(frozen=True)
@@ -50,18 +77,36 @@ class WhatIf:
     device: int
     change: str
     """A cause of idle time that is removed; ``host``: launch calls, operators and Python together;
-    ``synchronizing``: calls that wait for the device return at once; ``tensor_cores``: matrix work that tensor cores
-    could do runs on them."""
+    ``synchronizing``: no call waits for the device, and by what they do ``waits: sync``, ``waits: reads`` (of small
+    values), ``waits: log`` (in the stage that logs), ``waits: copies``; ``python: STAGE``, ``stage: STAGE``: host time
+    of a stage, in no operator or all of it; ``pageable``, ``exposed copies``, ``collectives``, ``FAMILY kernels``: that
+    work takes no time; ``tiny kernels``: nor do the operators that launch them; ``tensor_cores``: matrix work that
+    tensor cores could do runs on them; ``dominant kernel``: it runs faster."""
     low_ns: int
-    """Saved with half of it done (tensor cores: a factor of 1.5)."""
+    """Saved with half of it done (tensor cores: a factor of 1.5; dominant kernel: of 1.25)."""
     high_ns: int
-    """Saved with all of it done (tensor cores: a factor of 3)."""
+    """Saved with all of it done (tensor cores: a factor of 3; dominant kernel: of 2)."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is different in a replay."""
+
+    removed: Spans = field(default_factory=Spans.empty)
+    """Host time that goes."""
+    share: float = 1.0
+    """How much of it."""
+    without: tuple[str, ...] = ()
+    """Sorts of WAITS that do not wait, or ``batch``."""
+    scale: npt.NDArray[np.float64] | None = None
+    """Factor on the duration of each row of the gpu table."""
 
 
 @dataclass(frozen=True)
 class _Wait:
-    """A call that waits for the device."""
+    """A call that waits for the device, or for a batch."""
 
+    kind: str
     start: int
     end: int
     work: int
@@ -69,162 +114,370 @@ class _Wait:
     tail: int
     """From the end of that work to the return."""
     least: int
-    """What the call takes when the work is done already."""
+    """What the call takes when there is nothing to wait for."""
 
 
 class Replay:
-    """The work of one device and the calls that wait for it, ready to be replayed."""
+    """The work of one device and what waits for it, ready to be replayed."""
 
     def __init__(self, trace: Trace, device: int) -> None:
         rows = np.flatnonzero(trace.gpu["device"] == device)
-        launch = trace.gpu_launch_ns[rows]
         start = trace.gpu["start_ns"][rows]
-        rows = rows[np.lexsort((start, np.minimum(launch, start)))]
-        self._launch = np.minimum(trace.gpu_launch_ns[rows], trace.gpu["start_ns"][rows])
+        launch = np.minimum(trace.gpu_launch_ns[rows], start)
+        rows = rows[np.lexsort((start, launch))]
+        self.rows = rows
         self._start = trace.gpu["start_ns"][rows]
         self._dur = trace.gpu["dur_ns"][rows]
         self._end = self._start + self._dur
-        _, self._stream = np.unique(trace.gpu["stream"][rows], return_inverse=True)
-        self._delay = self._start - np.maximum(self._launch, self._previous_end())
+        self._launch = np.minimum(trace.gpu_launch_ns[rows], self._start)
+        streams, self._stream = np.unique(trace.gpu["stream"][rows], return_inverse=True)
+        self._of_stream = [np.flatnonzero(self._stream == stream) for stream in range(len(streams))]
         self._window = trace.windows[device]
-        self._rows = rows
-        self.waits = self._find_waits(trace, rows)
+        self._explain_starts(trace.resolution_ns)
+        self.waits = sorted([*self._waits(trace), *self._batches(trace)], key=lambda wait: wait.start)
 
-    def _previous_end(self) -> Ns:
-        """Return the end of what precedes each row on its stream; in launch order, as streams run it."""
-        previous = np.full(self._start.shape, np.iinfo(np.int64).min // 2, np.int64)
-        for stream in range(int(self._stream.max()) + 1 if self._stream.size else 0):
-            mine = np.flatnonzero(self._stream == stream)
+    @property
+    def stops(self) -> int:
+        """How often the replay must stop to look at something."""
+        return len(self.waits) + len(self._depends)
+
+    def _explain_starts(self, resolution: int) -> None:
+        """Tell for each row what it waited for: its launch, its stream, or work on another stream."""
+        previous = np.full(self._start.shape, _NEVER, np.int64)
+        for mine in self._of_stream:
             previous[mine[1:]] = self._end[mine[:-1]]
-        return previous
+        queued = previous > self._launch
+        gap, latency = self._start - previous, self._start - self._launch
+        usual_gap = min(_typical(gap[queued & (gap < _HANDED_ON_NS)], _GAP_NS), _LATENCY_NS)
+        usual_latency = _typical(latency[~queued & (latency < _HANDED_ON_NS)], _LATENCY_NS)
+        slack = max(_DEPENDS_NS, 2 * resolution)
+        late = self._start - np.maximum(self._launch + usual_latency, previous + usual_gap) > slack
+        by_end = np.argsort(self._end, kind="stable")
+        late_rows = np.flatnonzero(late)
+        at = np.searchsorted(self._end[by_end], self._start[late_rows], side="right") - 1
+        before = by_end[np.maximum(at, 0)]
+        after = self._start[late_rows] - self._end[before]
+        depends = (at >= 0) & (before < late_rows) & (after < _HANDED_ON_NS)
+        depends &= (self._stream[before] != self._stream[late_rows]) & (self._end[before] > self._launch[late_rows])
+        self._depends = list(
+            zip(late_rows[depends].tolist(), before[depends].tolist(), after[depends].tolist(), strict=True)
+        )
+        handed_on = np.zeros(late.shape, np.bool_)
+        handed_on[late_rows[depends]] = True
+        by_stream = queued & ~handed_on
+        by_launch = ~queued & ~handed_on
+        self._gap = np.where(by_stream, gap, np.minimum(gap, usual_gap))
+        self._latency = np.where(by_launch, latency, np.minimum(latency, usual_latency))
 
-    def _find_waits(self, trace: Trace, rows: Ns) -> list[_Wait]:
+    def _waits(self, trace: Trace) -> Iterator[_Wait]:
         """Find the calls of the host that wait for the device: synchronizations, and copies that return when done."""
-        api = trace.api
-        calls = np.flatnonzero(trace.named(api, SYNCHRONIZE.match) | trace.named(api, COPY_CALL.match))
-        calls = calls[np.argsort(api["start_ns"][calls], kind="stable")]
-        own = dict(zip(trace.launched_by[rows].tolist(), range(len(rows)), strict=True))
+        api, gpu = trace.api, trace.gpu
         synchronizes = trace.named(api, SYNCHRONIZE.match)
-        latest = np.maximum.accumulate(self._end) if len(rows) else self._end
-        waits, free_from = [], -1
-        for call in calls.tolist():
-            start, end = int(api["start_ns"][call]), int(api.end_ns[call])
+        calls = np.flatnonzero(synchronizes | trace.named(api, COPY_CALL.match))
+        calls = calls[np.argsort(api["start_ns"][calls], kind="stable")]
+        own = dict(zip(trace.launched_by[self.rows].tolist(), range(len(self.rows)), strict=True))
+        reads = (gpu["copy_kind"] == COPY_KINDS.index("DtoH")) & (gpu["bytes"] <= TINY_BYTES) & (gpu["bytes"] >= 0)
+        log = trace.stage_names.index("log") if "log" in trace.stage_names else NONE
+        in_log = trace.stage_tiling.at(api["start_ns"][calls]) == log if log != NONE else np.zeros(len(calls), np.bool_)
+        latest = np.maximum.accumulate(self._end) if len(self.rows) else self._end
+        starts, ends = api["start_ns"][calls].tolist(), api.end_ns[calls].tolist()
+        until = np.searchsorted(self._launch, api["start_ns"][calls], side="right").tolist()
+        is_sync = synchronizes[calls].tolist()
+        free_from, read_until = -1, _NEVER
+        for index, call in enumerate(calls.tolist()):
+            start, end, work = starts[index], ends[index], own.get(call, NONE)
             if start < free_from:  # another thread waits already
                 continue
-            if synchronizes[call]:
-                launched = int(np.searchsorted(self._launch, start, side="right"))
-                work = launched - 1
-                # What it waited for is what ended last before it returned.
-                while work >= 0 and self._end[work] > end:
-                    work -= 1
-                if work >= 0 and latest[work] > start:
-                    work = int(np.argmax(np.where(self._end[: work + 1] <= end, self._end[: work + 1], -1)))
+            if is_sync[index]:
+                kind = "reads" if start - read_until < _AT_ONCE_NS else "sync"
+                work = self._waited_for(until[index], start, end, latest)
             else:
-                work = own.get(call, NONE)
-                if work == NONE or self._end[work] > end:
+                if work == NONE:
+                    continue
+                if reads[self.rows[work]]:
+                    kind, read_until = "reads", end
+                else:
+                    kind = "copies"
+                if self._end[work] > end:
                     continue
             waited = work >= 0 and self._end[work] > start
-            waits.append(
-                _Wait(
-                    start=start,
-                    end=end,
-                    work=work,
-                    tail=end - int(self._end[work]) if waited else 0,
-                    least=min(end - start, _RETURN_NS) if waited else end - start,
-                )
+            yield _Wait(
+                kind="log" if in_log[index] else kind,
+                start=start,
+                end=end,
+                work=work,
+                tail=end - int(self._end[work]) if waited else 0,
+                least=min(end - start, _RETURN_NS) if waited else end - start,
             )
             free_from = end
-        return waits
 
-    def saved(
-        self, removed: Spans | None = None, share: float = 1.0, *, waits: bool = True, scale: Ns | None = None
-    ) -> int:
-        """Return by how much the window shrinks.
+    def _waited_for(self, launched: int, start: int, end: int, latest: Ns) -> int:
+        """Return the work that a synchronization waited for: what ended last before it returned."""
+        work = launched - 1
+        while work >= 0 and self._end[work] > end:
+            work -= 1
+        if work >= 0 and latest[work] > start:
+            work = int(np.argmax(np.where(self._end[: work + 1] <= end, self._end[: work + 1], -1)))
+        return work
 
-        ``removed``: host time, of which a share goes; ``waits=False``: no call waits for the device; ``scale``: factor
-        on the duration of each row of the gpu table.
-        """
-        removed = removed if removed is not None else Spans.empty()
-        dur = self._dur if scale is None else np.rint(self._dur * scale[self._rows]).astype(np.int64)
-        gone = np.rint(removed.covered_before(self._launch) * share).astype(np.int64)
-        launch = self._launch - gone
-        end = np.empty_like(self._end)
-        tails = [np.iinfo(np.int64).min // 2] * (int(self._stream.max()) + 1)
-        shift, done = 0, 0
-        moments = np.array([(w.start, w.end) for w in self.waits], np.int64).reshape(-1, 2)
-        gone_at = np.rint(removed.covered_before(moments) * share).astype(np.int64)
-        until = np.searchsorted(self._launch, moments[:, 0], side="right")
-        for index, wait in enumerate(self.waits):
-            self._run(done, int(until[index]), launch, dur, shift, end, tails)
-            done = max(done, int(until[index]))
-            begin = wait.start - int(gone_at[index, 0]) + shift
-            finish = begin + (wait.least if waits else 0)
-            if waits and 0 <= wait.work < done:
-                finish = max(finish, int(end[wait.work]) + wait.tail)
-            elif waits and wait.work >= done:  # the copy that this very call launches
-                self._run(done, wait.work + 1, launch, dur, shift, end, tails)
-                done = wait.work + 1
-                finish = max(finish, int(end[wait.work]) + wait.tail)
-            shift = finish - (wait.end - int(gone_at[index, 1]))
-        self._run(done, len(launch), launch, dur, shift, end, tails)
-        begin = int((end - dur).min())
-        return (self._window[1] - self._window[0]) - (int(end.max()) - begin)
-
-    def _run(  # noqa: PLR0913, PLR0917 - the state of the replay
-        self, first: int, last: int, launch: Ns, dur: Ns, shift: int, end: Ns, tails: list[int]
-    ) -> None:
-        """Run the work that is launched between two waits: ``end = max(launch, end before) + delay + dur``."""
-        if last <= first:
+    def _batches(self, trace: Trace) -> Iterator[_Wait]:
+        """Find the waits for batches of other processes: those come when they come."""
+        if "dataload" not in trace.stage_names or loads_in_process(trace):
             return
-        streams = self._stream[first:last]
-        for stream in np.unique(streams).tolist() if len(tails) > 1 else (0,):
-            mine = slice(first, last) if len(tails) == 1 else first + np.flatnonzero(streams == stream)
-            work = self._delay[mine] + dur[mine]
-            total = np.cumsum(work)
-            before = total - work
-            ready = np.maximum.accumulate(launch[mine] + shift - before)
-            end[mine] = np.maximum(ready, tails[stream]) + total
-            tails[stream] = int(end[mine][-1])
+        waiting = trace.stage_tiling.spans_of(trace.stage_names.index("dataload"))
+        for start, end in zip(waiting.start.tolist(), waiting.end.tolist(), strict=True):
+            if end - start > _BATCH_NS:
+                yield _Wait("batch", start, end, NOTHING, 0, end - start)
+
+    def saved(self, change: Change) -> int:
+        """Return by how much the window shrinks."""
+        return _Run(self, change).saved()
+
+
+class _Run:
+    """One replay."""
+
+    def __init__(self, replay: Replay, change: Change) -> None:
+        self._replay = replay
+        self._change = change
+        removed, share = change.removed, change.share
+        dur = replay._dur  # noqa: SLF001 - one thing in two classes
+        if change.scale is not None:
+            dur = np.rint(dur * change.scale[replay.rows]).astype(np.int64)
+        launch = replay._launch  # noqa: SLF001
+        if len(removed):
+            launch = launch - np.rint(removed.covered_before(launch) * share).astype(np.int64)
+        self._dur, self._gap = dur, replay._gap  # noqa: SLF001
+        self._ready = launch + replay._latency  # noqa: SLF001
+        self._stream, self._of_stream = replay._stream, replay._of_stream  # noqa: SLF001
+        self._end = np.empty_like(dur)
+        self._tails = [_NEVER] * len(self._of_stream)
+        self._next = [0] * len(self._of_stream)
+        self._done = 0
+        self._shift = 0
+        self._lists: tuple[list[int], ...] | None = None
+
+    def saved(self) -> int:
+        """Run to the end, and compare."""
+        replay = self._replay
+        waits, depends = replay.waits, replay._depends  # noqa: SLF001
+        moments = np.array([(w.start, w.end) for w in waits], np.int64).reshape(-1, 2)
+        gone = np.rint(self._change.removed.covered_before(moments) * self._change.share).astype(np.int64).tolist()
+        until = np.searchsorted(replay._launch, moments[:, 0], side="right").tolist()  # noqa: SLF001
+        at = 0
+        for index, wait in enumerate(waits):
+            while at < len(depends) and depends[at][0] < until[index]:
+                self._hand_on(*depends[at])
+                at += 1
+            self._run(until[index])
+            self._wait(wait, *gone[index])
+        for row, before, after in depends[at:]:
+            self._hand_on(row, before, after)
+        self._run(len(self._dur))
+        begin, end = replay._window  # noqa: SLF001
+        return (end - begin) - (int(self._end.max()) - int((self._end - self._dur).min()))
+
+    def _wait(self, wait: _Wait, gone_before: int, gone_after: int) -> None:
+        begin = wait.start - gone_before + self._shift
+        finish = begin + wait.least
+        if wait.kind == "batch":
+            least = wait.least - (gone_after - gone_before)
+            here = "batch" not in self._change.without and not least < wait.least
+            finish = max(begin, wait.end) if here else begin + least
+        elif wait.kind not in self._change.without and wait.work >= 0:
+            if wait.work >= self._done:  # the copy that this very call launches
+                self._run(wait.work + 1)
+            finish = max(finish, int(self._end[wait.work]) + wait.tail)
+        self._shift = finish - (wait.end - gone_after)
+
+    def _hand_on(self, row: int, before: int, after: int) -> None:
+        """Run up to a row that waits for another stream, and let that row wait."""
+        if row < self._done:
+            return
+        self._run(row)
+        stream = int(self._stream[row])
+        end = max(
+            int(self._ready[row]) + self._shift,
+            self._tails[stream] + int(self._gap[row]),
+            int(self._end[before]) + after,
+        ) + int(self._dur[row])
+        self._end[row] = self._tails[stream] = end
+        self._next[stream] += 1
+        self._done = row + 1
+
+    def _run(self, last: int) -> None:
+        """Run the work up to a row: ``end = max(ready, end before + gap) + dur``."""
+        first, self._done = self._done, max(self._done, last)
+        if last - first < _SHORT:
+            if last > first:
+                self._run_one_by_one(first, last)
+            return
+        for stream, rows in enumerate(self._of_stream):
+            begin = self._next[stream]
+            end = begin + int(np.searchsorted(rows[begin:], last))
+            if end == begin:
+                continue
+            self._next[stream] = end
+            mine = rows[begin:end]
+            dur = self._dur[mine]
+            total = np.cumsum(self._gap[mine] + dur)
+            ready = np.maximum.accumulate(self._ready[mine] + (self._shift + dur) - total)
+            ends = np.maximum(ready, self._tails[stream]) + total
+            self._end[mine] = ends
+            self._tails[stream] = int(ends[-1])
+
+    def _run_one_by_one(self, first: int, last: int) -> None:
+        if self._lists is None:
+            self._lists = tuple(a.tolist() for a in (self._stream, self._ready, self._gap, self._dur))
+        streams, ready, gap, dur = self._lists
+        for row in range(first, last):
+            stream = streams[row]
+            launched, free = ready[row] + self._shift, self._tails[stream] + gap[row]
+            end = (launched if launched > free else free) + dur[row]  # noqa: FURB136 - faster than max
+            self._tails[stream] = end
+            self._next[stream] += 1
+            self._end[row] = end
+
+
+def _typical(values: Ns, otherwise: int) -> int:
+    return int(np.median(values)) if values.size else otherwise
 
 
 _HOST = ("launch", "host_op", "python")
-_OTHERWISE = ("queued", "unknown", "sync")
-"""Causes that no host time can be taken away for."""
+_FAMILIES = ("layout", "fill", "cast and copy")
 
 
 def explore(trace: Trace) -> Rows[WhatIf]:
-    """Replay each device without its dearest causes of idle time, without waits, and with tensor cores."""
-    host = HostActivity(trace)
+    """Replay each device without its dearest causes of idle time, waits, copies, and kernels."""
     found = []
-    ledger = attribute(trace).causes
     for device in trace.devices:
         start, end = trace.windows[device]
-        worth = WORTH_SHARE * (end - start)
-        causes = [row.cause for row in ledger if row.device == device and row.idle_ns > worth]
-        eligible = (trace.gpu["device"] == device) & (trace.gpu["kind"] == Kind.KERNEL)
-        eligible &= trace.named(trace.gpu, lambda name: uses_tensor_cores(name) is False)
-        without_cores = int(trace.gpu["dur_ns"][eligible].sum()) > worth
-        if not causes and not without_cores:
+        changes = list(_changes(trace, device, WORTH_SHARE * (end - start)))
+        if not changes:
             continue
         replay = Replay(trace, device)
-        if len(replay.waits) > MOST_WAITS:
+        if replay.stops > MOST_STOPS:
             continue
-        tiling = host.causes(trace.main_thread)
-        changes = {
-            cause: tiling.spans_of(CAUSES.index(cause))
-            for cause in [cause for cause in causes if cause not in _OTHERWISE][:MOST_CAUSES]
-        }
-        if any(cause in _HOST for cause in causes):
-            changes["host"] = functools.reduce(Spans.__or__, (tiling.spans_of(CAUSES.index(cause)) for cause in _HOST))
-        for change, spans in changes.items():
-            low, high = sorted(max(0, replay.saved(spans, share)) for share in (0.5, 1.0))
-            found.append(WhatIf(device, change, low, high))
-        if replay.waits and causes:
-            saved = max(0, replay.saved(waits=False))
-            found.append(WhatIf(device, "synchronizing", saved // 2, saved))
-        if without_cores:
-            low, high = (
-                max(0, replay.saved(scale=np.where(eligible, 1 / factor, 1.0))) for factor in TENSOR_CORE_SPEEDUP
-            )
-            found.append(WhatIf(device, "tensor_cores", low, high))
+        kinds = {wait.kind for wait in replay.waits} & set(WAITS)
+        known: dict[str, int] = {}
+        for name, part, whole in changes:
+            if name == "synchronizing" and not kinds:
+                continue
+            if name.startswith("waits: ") and (name[7:] not in kinds or not known.get("synchronizing", 1)):
+                continue
+            high = known[name] = max(0, replay.saved(whole))
+            low = high // 2 if part is None else max(0, replay.saved(part)) if high else 0
+            found.append(WhatIf(device, name, min(low, high), max(low, high)))
     return Rows(sorted(found, key=lambda row: -row.high_ns))
+
+
+def _changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[str, Change | None, Change]]:
+    """Yield what is worth a replay: its name, done in part (or None: half of the whole is assumed), done altogether."""
+    cost = {row.cause: row.idle_ns for row in trace.once(attribute).causes if row.device == device}
+    worthy = [cause for cause in CAUSES if cost.get(cause, 0) > worth]
+    tiling = trace.once(HostActivity).driving() if worthy else None
+    if tiling is not None:
+        for cause in worthy:
+            if cause not in ("queued", "unknown", "sync"):
+                yield _removing(cause, tiling.spans_of(CAUSES.index(cause)))
+        of_host = [tiling.spans_of(CAUSES.index(cause)) for cause in _HOST]
+        if any(cause in _HOST for cause in worthy):
+            yield _removing("host", functools.reduce(Spans.__or__, of_host))
+        yield from _stage_changes(trace, device, worth)
+        yield "synchronizing", None, Change(without=WAITS)
+        for kind in WAITS:
+            yield f"waits: {kind}", None, Change(without=(kind,))
+    yield from _Work(trace, device, worth).changes()
+
+
+def _removing(name: str, spans: Spans) -> tuple[str, Change, Change]:
+    return name, Change(spans, 0.5), Change(spans)
+
+
+def _stage_changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[str, Change, Change]]:
+    """Yield host time of stages in which the device idles: what is in no operator, and all of it."""
+    gaps = trace.busy[device].gaps(*trace.windows[device])
+    main = trace.ops.rows(trace.ops["thread"] == trace.main_thread)
+    calls = trace.api.rows(trace.api["thread"] == trace.main_thread)
+    in_ops = Spans.merged(main["start_ns"], main.end_ns) | Spans.merged(calls["start_ns"], calls.end_ns)
+    idle = trace.stage_tiling.within(gaps).total_ns_by_label(len(trace.stage_names))
+    for label, stage in enumerate(trace.stage_names):
+        if idle[label] > worth and stage not in ("dataload", "backward"):
+            spans = trace.stage_tiling.spans_of(label)
+            yield _removing(f"python: {stage}", spans - in_ops)
+            yield _removing(f"stage: {stage}", spans)
+
+
+class _Work:
+    """The work of one device, and what could be changed about it."""
+
+    def __init__(self, trace: Trace, device: int, worth: float) -> None:
+        self._trace = trace
+        self._worth = worth
+        here = trace.gpu["device"] == device
+        self.kernels: _Mask = here & trace.kernels
+        self._copies: _Mask = here & (trace.gpu["kind"] == Kind.MEMCPY)
+        codes = np.unique(trace.gpu["name"][self.kernels]).tolist()
+        self._names = {code: trace.strings[code] for code in codes}
+        self._total = sum_by(trace.gpu["name"][self.kernels], self._dur(self.kernels), max(codes, default=0) + 1)
+
+    def changes(self) -> Iterator[tuple[str, Change, Change]]:
+        """Yield work that could take less time, done in part and done altogether."""
+        eligible = self._of(code for code, name in self._names.items() if uses_tensor_cores(name) is False)
+        yield from self._scaled("tensor_cores", eligible, *(1 / factor for factor in TENSOR_CORE_SPEEDUP))
+        for family in (*_FAMILIES, "collective"):
+            rows = self._of(code for code, name in self._names.items() if kernel_family(name) == family)
+            yield from self._scaled("collectives" if family == "collective" else f"{family} kernels", rows, 0.5, 0.0)
+        others = [code for code, name in self._names.items() if kernel_family(name) != "collective"]
+        dearest = max(others, key=lambda code: self._total[code], default=NONE)
+        if dearest != NONE and self._total[dearest] > DOMINANT_SHARE * self._total.sum():
+            yield from self._scaled("dominant kernel", self._of([dearest]), *(1 / factor for factor in KERNEL_SPEEDUP))
+        pageable: _Mask = self._copies & (self._trace.gpu["host_memory"] == HOST_MEMORY.index("pageable"))
+        calls = np.unique(self._trace.launched_by[pageable])
+        blocked = int(self._trace.api["dur_ns"][calls[calls >= 0]].sum())
+        yield from self._scaled("pageable", pageable, 0.5, 0.0, without=("copies",), besides=blocked)
+        yield from self._scaled("exposed copies", self._copies & ~pageable, 0.5, 0.0)
+        yield from _tiny(self._trace, self.kernels)
+
+    def _dur(self, rows: _Mask) -> Ns:
+        dur: Ns = self._trace.gpu["dur_ns"][rows]
+        return dur
+
+    def _of(self, codes: Iterable[int]) -> _Mask:
+        """Tell which kernels have one of these names."""
+        chosen = np.zeros(len(self._trace.strings.texts), np.bool_)
+        chosen[list(codes)] = True
+        found: _Mask = self.kernels & chosen[self._trace.gpu["name"]]
+        return found
+
+    def _scaled(  # noqa: PLR0913 - what changes, and how much
+        self, name: str, rows: _Mask, part: float, whole: float, *, without: tuple[str, ...] = (), besides: int = 0
+    ) -> Iterator[tuple[str, Change, Change]]:
+        if int(self._dur(rows).sum()) + besides > self._worth:
+            parts, all_of_it = (Change(without=without, scale=np.where(rows, by, 1.0)) for by in (part, whole))
+            yield name, parts, all_of_it
+
+
+DOMINANT_SHARE = 0.3
+"""Of the kernel time: from here on, a kernel is worth a finding of its own."""
+
+
+def _tiny(trace: Trace, kernels: _Mask) -> Iterator[tuple[str, Change, Change]]:
+    """Yield tiny kernels with the innermost operators that launch nothing else, if half of all kernels are tiny."""
+    tiny = kernels & (trace.gpu["dur_ns"] < TINY_NS)
+    if 2 * tiny.sum() < kernels.sum() or not trace.has("api"):
+        return
+    spans = []
+    launched = trace.launched_by >= 0
+    for thread in np.unique(trace.api["thread"][trace.launched_by[tiny & launched]]).tolist():
+        inner = trace.innermost(trace.ops, thread)
+        of_thread = launched & (trace.api["thread"][trace.launched_by] == thread)
+        owner = np.full(len(trace.gpu), NOTHING, np.int64)
+        owner[of_thread] = inner.at(trace.gpu_launch_ns[of_thread])
+        busy = np.unique(owner[of_thread & ~tiny])
+        only = np.setdiff1d(np.unique(owner[of_thread & tiny]), np.r_[busy, NOTHING])
+        ops = trace.ops.rows(only)
+        spans.append(Spans.merged(ops["start_ns"], ops.end_ns))
+    removed = functools.reduce(Spans.__or__, spans, Spans.empty())
+    scale = np.where(tiny, 0.0, 1.0)
+    yield "tiny kernels", Change(removed, 0.5, scale=np.where(tiny, 0.5, 1.0)), Change(removed, 1.0, scale=scale)

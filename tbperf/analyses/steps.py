@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tbperf.analyses.rows import Rows
-from tbperf.intervals import Spans, sum_by
+from tbperf.intervals import Spans, Tiling, sum_by
 
 if TYPE_CHECKING:
     from tbperf.trace import Trace
@@ -43,6 +43,10 @@ class Stage:
     """Durations of device work that was launched in it, on any thread."""
     idle_ns: int | None
     """Idle time of the devices while it was the innermost stage."""
+    longest_ns: int
+    """Its longest stretch without another stage in between."""
+    longest_start_ns: int
+    """Where that began."""
 
 
 def list_steps(trace: Trace) -> Rows[Step]:
@@ -90,6 +94,7 @@ def list_stages(trace: Trace) -> Rows[Stage]:
     inside = (trace.gpu_launch_ns >= first) & (trace.gpu_launch_ns < last)
     gpu = sum_by(trace.gpu_stage[inside] + 1, trace.gpu["dur_ns"][inside], labels + 1)
     known = bool(trace.devices)
+    longest = _longest_pieces(tiling, labels)
     found = [
         Stage(
             stage=name,
@@ -99,11 +104,15 @@ def list_stages(trace: Trace) -> Rows[Stage]:
             op_ns=int(ops[label]),
             gpu_ns=int(gpu[label + 1]) if known else None,
             idle_ns=int(idle[label]) if known else None,
+            longest_ns=longest[label][0],
+            longest_start_ns=longest[label][1],
         )
         for label, name in enumerate(trace.stage_names)
         if host[label] or gpu[label + 1]
     ]
     unnamed = window.total_ns - int(host.sum())
+    silent = window - tiling.spans()
+    gap = int(silent.dur.argmax()) if len(silent) else None
     rest = Stage(
         stage=None,
         calls=0,
@@ -112,16 +121,26 @@ def list_stages(trace: Trace) -> Rows[Stage]:
         op_ns=in_ops.total_ns - int(ops.sum()),
         gpu_ns=int(gpu[0]) if known else None,
         idle_ns=total_idle - int(idle.sum()) if known else None,
+        longest_ns=0 if gap is None else int(silent.dur[gap]),
+        longest_start_ns=0 if gap is None else int(silent.start[gap]),
     )
     found = sorted(found, key=lambda row: -row.host_ns)
     return Rows([*found, rest] if rest.host_ns or rest.gpu_ns else found)
+
+
+def _longest_pieces(tiling: Tiling, labels: int) -> list[tuple[int, int]]:
+    """Return for each label the length and the start of its longest piece; zeros where it has none."""
+    found = np.zeros((labels, 2), np.int64)
+    order = np.argsort(tiling.end - tiling.start, kind="stable")
+    found[tiling.label[order]] = np.stack([tiling.end - tiling.start, tiling.start], axis=1)[order]
+    return [(length, start) for length, start in found.tolist()]
 
 
 def host_window(trace: Trace) -> Spans:
     """Return the time of all steps or, where none are marked, from the first to the last host event."""
     if len(trace.steps):
         return Spans.merged(trace.steps.start_ns, trace.steps.end_ns)
-    tables = [table for table in (trace.ops, trace.api, trace.ranges) if len(table)]
+    tables = [table for table in (trace.ops, trace.api, trace.ranges.rows(~trace.loading)) if len(table)]
     if not tables:
         return Spans.empty()
     return Spans.one(

@@ -8,6 +8,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from tbperf.capture.sampler import open_nvml
+
 
 def describe_hardware() -> dict[str, Any]:
     """Return processor, memory and GPUs as JSON values; what cannot be seen has its reason."""
@@ -36,33 +38,25 @@ def _cpu_model() -> str | None:
 def _gpus() -> tuple[list[dict[str, Any]], str | None, str | None]:
     """Return the NVIDIA GPUs, the driver's version, and why there are none."""
     try:
-        import pynvml  # noqa: PLC0415 - an extra
-    except ImportError:
-        return [], None, "nvidia-ml-py is not installed"
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        return [], None, f"NVML: {error}"
+        nvml = open_nvml()
+    except LookupError as error:
+        return [], None, str(error)
     try:
         gpus = []
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            device = pynvml.nvmlDeviceGetHandleByIndex(index)
+        for index in range(nvml.nvmlDeviceGetCount()):
+            device = nvml.nvmlDeviceGetHandleByIndex(index)
             gpus.append(
                 {
                     "index": index,
-                    "name": _text(pynvml.nvmlDeviceGetName(device)),
-                    "memory_bytes": pynvml.nvmlDeviceGetMemoryInfo(device).total,
+                    "name": _text(nvml.nvmlDeviceGetName(device)),
+                    "memory_bytes": nvml.nvmlDeviceGetMemoryInfo(device).total,
                 }
             )
-        return (
-            gpus,
-            _text(pynvml.nvmlSystemGetDriverVersion()),
-            None if gpus else "NVML sees no GPU",
-        )
-    except pynvml.NVMLError as error:
+        driver = _text(nvml.nvmlSystemGetDriverVersion())
+    except nvml.NVMLError as error:
         return [], None, f"NVML: {error}"
-    finally:
-        pynvml.nvmlShutdown()
+    else:
+        return gpus, driver, None if gpus else "NVML sees no GPU"
 
 
 def _text(value: str | bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -23,12 +24,16 @@ from tbperf.capture.folder import (
     write_json,
 )
 from tbperf.capture.hardware import describe_hardware
+from tbperf.capture.nsight import FOLDER as NSYS_FOLDER
+from tbperf.capture.nsight import export_report, find_nsys, nsys_command
 from tbperf.capture.options import RecordOptions
 from tbperf.capture.outcome import read_outcome
+from tbperf.capture.sampler import HardwareLog
 from tbperf.errors import TbperfError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
 _BOOTSTRAP = Path(__file__).parent / "bootstrap"
 
@@ -97,25 +102,34 @@ def record(
 
     Raises:
         CommandNotFoundError: There is no such program.
+        NsysMissingError: Nsight Systems was asked for and is not there; nothing was run.
     """
     if not command or shutil.which(command[0]) is None:
         name = command[0] if command else "(nothing)"
         hint = "check the name, and that the environment that provides it is active"
         raise CommandNotFoundError(f"{name}: command not found", hint)
     options = options or RecordOptions()
+    nsys = find_nsys() if options.nsys else None
     try:
         folder = create_folder(options.out)
+        if nsys is not None:
+            (folder / NSYS_FOLDER).mkdir()
         header = _header(command, options)
         write_json(folder / "run.json", header)
     except OSError as error:
         announce(f"not recording: {error}")
         return Recording(exit_code=_run(command, dict(os.environ)), folder=None)
     announce(f"{options.describe()} · {folder}")
-    exit_code = _run(command, _environment(folder, options))
+    hardware = HardwareLog(folder)
+    cuda = bool(header["hardware"]["gpus"])
+    run = command if nsys is None else nsys_command(nsys, folder, command, cuda=cuda)
+    exit_code = _run(run, recording_environment(folder, options), hardware.watching)
     try:
         return _finish(
             folder,
             {**header, "status": "ended", "ended_unix_ns": time.time_ns(), "exit_code": exit_code},
+            [hardware.note] if hardware.note else [],
+            functools.partial(export_report, nsys, keep=options.nsys_report) if nsys else None,
         )
     except Exception as error:  # noqa: BLE001 - whatever happens to our files, the command's exit code is its own
         return Recording(exit_code=exit_code, folder=folder, notes=(f"the recording is not complete: {error!r}",))
@@ -138,23 +152,38 @@ def _header(command: Sequence[str], options: RecordOptions) -> dict[str, Any]:
     }
 
 
-def _environment(folder: Path, options: RecordOptions) -> dict[str, str]:
+def recording_environment(folder: Path, options: RecordOptions) -> dict[str, str]:
     """Return the environment that brings tbperf into every Python process of the command."""
     settings = {
         "folder": str(folder.resolve()),
         "version": __version__,
         "plans": options.plans(),
         "profiler": options.profiler(),
+        "max_bytes": options.max_bytes,
+        "nsys": options.nsys,
     }
     before = os.environ.get("PYTHONPATH")
     python_path = os.pathsep.join([str(_BOOTSTRAP)] + ([before] if before else []))
     return {**os.environ, "PYTHONPATH": python_path, "TBPERF_CAPTURE": json.dumps(settings)}
 
 
-def _finish(folder: Path, header: dict[str, Any]) -> Recording:
+def _finish(
+    folder: Path,
+    header: dict[str, Any],
+    notes: Sequence[str],
+    export: Callable[[Path], tuple[Path | None, list[str]]] | None,
+) -> Recording:
     """Compress the traces, and say in run.json what became of the run."""
     traces = compress_traces(folder)
     outcome = read_outcome(folder, traces)
+    if export is not None:
+        exported, said = export(folder)
+        notes = [*notes, *said]
+        if exported is not None:
+            traces.append(exported)
+            for window in outcome["windows"]:
+                window["file"] = exported.name
+    outcome["notes"] += notes
     outcome["versions"]["driver"] = header["hardware"]["driver"]
     write_json(folder / "run.json", {**header, **outcome})
     remove_journal(folder)
@@ -172,11 +201,19 @@ def _finish(folder: Path, header: dict[str, Any]) -> Recording:
     )
 
 
-def _run(command: Sequence[str], environment: dict[str, str]) -> int:
-    """Run the command to its end, passing signals on, and return its exit code."""
+def _run(
+    command: Sequence[str],
+    environment: dict[str, str],
+    beside: Callable[[int], AbstractContextManager[None]] = lambda _pid: contextlib.nullcontext(),
+) -> int:
+    """Run the command to its end, passing signals on, and return its exit code.
+
+    ``beside`` is told the command's process; what it returns is entered while the command runs.
+    """
     if threading.current_thread() is not threading.main_thread():
         # Signals reach the main thread, which is not ours to stop.
-        return _exit_code(subprocess.call(command, env=environment))  # noqa: S603 - the user's command is the point
+        with subprocess.Popen(command, env=environment) as child, beside(child.pid):  # noqa: S603 - the user's command
+            return _exit_code(child.wait())
     # Blocked signals wait for us to take them; the command must not inherit that.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [*_FORWARDED, signal.SIGCHLD])
     try:
@@ -185,11 +222,13 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> int:
             env=environment,
             preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),  # noqa: PLW1509 - one thread only
         )
-        while child.poll() is None:
-            arrived = signal.sigwaitinfo([*_FORWARDED, signal.SIGCHLD])
-            if arrived.si_signo != signal.SIGCHLD and arrived.si_code != _SENT_BY_KERNEL:
-                with contextlib.suppress(ProcessLookupError):
-                    child.send_signal(arrived.si_signo)
+        # Its thread inherits our mask, so that signals still wait for us.
+        with beside(child.pid):
+            while child.poll() is None:
+                arrived = signal.sigwaitinfo([*_FORWARDED, signal.SIGCHLD])
+                if arrived.si_signo != signal.SIGCHLD and arrived.si_code != _SENT_BY_KERNEL:
+                    with contextlib.suppress(ProcessLookupError):
+                        child.send_signal(arrived.si_signo)
         return _exit_code(child.returncode)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -38,6 +38,12 @@ class RecordOptions:
     """Estimated arithmetic of matrix products and convolutions."""
     modules: bool = False
     """Which module an operator belongs to."""
+    max_bytes: int = 1_000_000_000
+    """Largest trace that is kept whole; a window ends early when it would grow beyond."""
+    nsys: bool = False
+    """Record with Nsight Systems instead of torch's profiler: one window."""
+    nsys_report: bool = False
+    """Keep Nsight's own report, too, which holds the environment."""
 
     def plans(self) -> dict[str, dict[str, Any]]:
         """Return the window plan of each phase, as bootstrap/tbperf_inside/windows.py takes it."""

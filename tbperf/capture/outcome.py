@@ -52,6 +52,10 @@ def _window(event: Event, traces: Sequence[Path]) -> dict[str, Any]:
 
 def _notes(events: Sequence[Event], windows: Sequence[dict[str, Any]]) -> list[str]:
     notes = list(dict.fromkeys(event["text"] for event in _of("note", events)))
+    notes += [
+        f"not found in this version, and not recorded: {what}"
+        for what in dict.fromkeys(event["what"] for event in _of("missing", events))
+    ]
     notes += [f"recording stopped inside the program: {event['error']}" for event in _of("failed", events)]
     if not windows:
         notes.append(_why_nothing_was_recorded(events))

@@ -11,7 +11,7 @@ import click
 from tbperf import __version__
 from tbperf.errors import TbperfError
 
-COMMANDS = ("record", "analyze", "scrub", "demo")
+COMMANDS = ("record", "analyze", "open", "tensorboard", "export", "scrub", "monitor", "doctor", "demo")
 """Shown in this order; each is ``command`` in the module of its name, imported only when it is used."""
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,18 +21,23 @@ if TYPE_CHECKING:
 
     from rich.progress import TaskID
 
+    from tbperf.report import Report
+
 
 @click.command("analyze")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["text", "json"]),
+    type=click.Choice(["text", "json", "markdown"]),
     default="text",
     show_default=True,
-    help="For people, or one JSON document for machines.",
+    help="For people, one JSON document for machines, or Markdown for pull requests and issues.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write the report to this file.")
+@click.option(
+    "--html", type=click.Path(path_type=Path), help="Write a page with charts, tables and a timeline to this file, too."
+)
 @click.option(
     "--top",
     type=click.IntRange(1),
@@ -60,6 +66,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     paths: tuple[Path, ...],
     format_: str,
     out: Path | None,
+    html: Path | None,
     top: int,
     details: bool,  # noqa: FBT001
     only: tuple[str, ...],
@@ -72,13 +79,21 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     PATH is a trace of torch.profiler (.json or .json.gz), a recording of Nsight Systems (.sqlite, .nsys-rep), a run
     folder of `tbperf record`, a tar of traces, or any folder that holds traces, such as TensorBoard's log folder.
     """
-    from tbperf.render import render_json, render_text  # noqa: PLC0415 - only what is asked for
-    from tbperf.report import analyze  # noqa: PLC0415
+    from tbperf.render import render_json, render_markdown, render_text  # noqa: PLC0415 - only what is asked for
+    from tbperf.report import analyze, analyze_and  # noqa: PLC0415
 
     with progress_of_reading() as progress:
-        report = analyze(paths, device=device, stage_from=stage_from, jobs=jobs, progress=progress)
+        if html is None:
+            report = analyze(paths, device=device, stage_from=stage_from, jobs=jobs, progress=progress)
+        else:
+            ask = functools.partial(
+                analyze_and, paths, device=device, stage_from=stage_from, jobs=jobs, progress=progress
+            )
+            report = _write_page(html, ask)
     if format_ == "json":
         text = render_json(report)
+    elif format_ == "markdown":
+        text = render_markdown(report, top=top)
     else:
         to_terminal = out is None and sys.stdout.isatty()
         width = shutil.get_terminal_size((100, 24)).columns if to_terminal else 100
@@ -90,6 +105,17 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     else:
         write_text(out, text)
         click.echo(f"tbperf  report written to {out}", err=True)
+
+
+def _write_page(page: Path, ask: Callable[[Callable[..., Any]], tuple[Report, tuple[Any, ...]]]) -> Report:
+    """Write the HTML report on the way: it shows what only the traces hold, which are let go one after the other."""
+    from tbperf.render.html import render_html  # noqa: PLC0415 - only what is asked for
+    from tbperf.render.timeline import timeline  # noqa: PLC0415
+
+    report, timelines = ask(timeline)
+    write_text(page, render_html(report, timelines))
+    click.echo(f"tbperf  page written to {page}", err=True)
+    return report
 
 
 @contextlib.contextmanager
@@ -119,7 +145,7 @@ def progress_of_reading() -> Iterator[Callable[[str, int, int], None]]:
                 bar.disable = False
                 bar.start()
             if name not in tasks:
-                tasks[name] = bar.add_task(Path(name).name, total=_contents_size(name), events=0)
+                tasks[name] = bar.add_task(Path(name).name, total=_stored_size(name), events=0)
             bar.update(tasks[name], completed=size, events=events)
 
         yield tell
@@ -128,10 +154,10 @@ def progress_of_reading() -> Iterator[Callable[[str, int, int], None]]:
 _MOMENT_S = 1.0
 
 
-def _contents_size(name: str) -> int | None:
-    """Return the size of a file where its contents have that size, too."""
+def _stored_size(name: str) -> int | None:
+    """Return the size of a file; members of an archive have none of their own."""
     path = Path(name)
-    return path.stat().st_size if path.is_file() and path.suffix != ".gz" else None
+    return path.stat().st_size if path.is_file() else None
 
 
 def write_text(path: Path, text: str) -> None:

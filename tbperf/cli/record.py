@@ -73,9 +73,20 @@ def _parse_steps(_context: click.Context, _option: click.Parameter, value: str |
 @click.option("--memory", is_flag=True, help="With allocations.")
 @click.option("--flops", is_flag=True, help="With estimated arithmetic.")
 @click.option("--modules", is_flag=True, help="With the module of each operator.")
+@click.option(
+    "--max-bytes",
+    type=click.IntRange(1),
+    metavar="N",
+    default=1_000_000_000,
+    show_default=True,
+    help="Stop recording beyond so many bytes of traces.",
+)
+@click.option("--nsys", is_flag=True, help="Record one window with Nsight Systems instead.")
+@click.option("--nsys-report", is_flag=True, help="Keep Nsight's own report, too; it holds the environment.")
+@click.option("--tensorboard", is_flag=True, help="Write what TensorBoard's dashboards need, too.")
 @click.argument("cmd", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_context
-def command(context: click.Context, /, cmd: tuple[str, ...], **options: object) -> None:
+def command(context: click.Context, /, cmd: tuple[str, ...], *, tensorboard: bool, **options: object) -> None:
     r"""Run CMD as it is, and record what it trains, validates and predicts.
 
     The command's output, exit code and results stay its own.
@@ -87,7 +98,22 @@ def command(context: click.Context, /, cmd: tuple[str, ...], **options: object) 
     recording = record_command(cmd, RecordOptions(**options), announce=_say)  # type: ignore[arg-type]
     for line in summary_lines(recording):
         _say(line)
+    if tensorboard and recording.traces and recording.folder is not None:
+        for line in _export_for_tensorboard(recording.folder):
+            _say(line)
     context.exit(recording.exit_code)
+
+
+def _export_for_tensorboard(folder: Path) -> list[str]:
+    """Export a recording and say so; whatever fails, the exit code stays that of the command."""
+    from tbperf.cli.export import lines_about  # noqa: PLC0415 - only where it is asked for
+    from tbperf.tensorboard.exports import TENSORBOARD, XPROF, export  # noqa: PLC0415
+
+    try:
+        done = export(folder, [XPROF, TENSORBOARD])
+    except Exception as error:  # noqa: BLE001
+        return [f"note: nothing written for TensorBoard: {error}"]
+    return [*lines_about(done), f"next: tbperf tensorboard {folder}"]
 
 
 def summary_lines(recording: Recording) -> list[str]:

@@ -4,6 +4,6 @@ Each rule is a module of `tbperf.findings.rules`; its docstring is the page that
 """
 
 from tbperf.findings.diagnose import RULES, Rule, diagnose
-from tbperf.findings.finding import Advice, Evidence, Finding, Gain
+from tbperf.findings.finding import Advice, Evidence, Finding, Gain, Place
 
-__all__ = ["RULES", "Advice", "Evidence", "Finding", "Gain", "Rule", "diagnose"]
+__all__ = ["RULES", "Advice", "Evidence", "Finding", "Gain", "Place", "Rule", "diagnose"]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tbperf.analyses.examine import TraceReport
-    from tbperf.findings.finding import Advice
+    from tbperf.findings.finding import Advice, Place
 
 CODES = (
     "LOADER001",
@@ -60,6 +60,8 @@ class Saying(NamedTuple):
     """By the share of the window, unless said here."""
     title: str | None = None
     """Where it says more than the rule's own."""
+    places: Sequence[Place] = ()
+    """Where on the timeline to look."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ def _finding(rule: Rule, trace: TraceReport, saying: Saying) -> Finding:
         confidence=saying.confidence,
         evidence=tuple(saying.evidence),
         advice=tuple(saying.advice),
+        places=tuple(saying.places),
         page=f"docs/findings/{rule.code}.md",
     )
 

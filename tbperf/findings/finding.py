@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from tbperf.analyses.examine import TraceReport
+    from tbperf.analyses.kernels import Hotspot
+    from tbperf.analyses.launches import Calls
 
 HIGH_SHARE = 0.15
 MEDIUM_SHARE = 0.05
@@ -42,6 +46,17 @@ class Gain:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A stretch of the timeline that shows what a finding is about."""
+
+    start_ns: int
+    """After the trace's origin."""
+    dur_ns: int
+    name: str
+    """What lies there: a kernel, a call, a stage, a cause of idle time."""
+
+
+@dataclass(frozen=True)
 class Finding:
     """A diagnosis with a price tag."""
 
@@ -61,6 +76,8 @@ class Finding:
     """high: measured by the rules of the report; medium: concluded from what was measured; low: a hint."""
     evidence: tuple[Evidence, ...]
     advice: tuple[Advice, ...]
+    places: tuple[Place, ...]
+    """Where on the timeline of its trace to look, the longest first; empty for what has no place."""
     page: str
 
 
@@ -81,6 +98,35 @@ def window_ns(trace: TraceReport, device: int | None) -> int:
 def idle_ns(trace: TraceReport, device: int, *causes: str) -> int:
     """Return the idle time of a device for some causes."""
     return sum(row.idle_ns for row in trace.idle if row.device == device and row.cause in causes)
+
+
+def places_of_idle(trace: TraceReport, device: int, *causes: str) -> tuple[Place, ...]:
+    """Return the longest gaps of a device that some causes took most of, or else their longest pieces."""
+    gaps = [row for row in trace.gaps if row.device == device and row.cause in causes]
+    if gaps:
+        return tuple(Place(row.start_ns, row.dur_ns, row.host or row.cause) for row in gaps[:MOST_PLACES])
+    pieces = [row for row in trace.idle if row.device == device and row.cause in causes]
+    return tuple(Place(row.longest_start_ns, row.longest_ns, row.cause) for row in pieces[:MOST_PLACES])
+
+
+def places_of_calls(calls: Sequence[Calls]) -> tuple[Place, ...]:
+    """Return the longest calls of the dearest sorts."""
+    return tuple(Place(row.longest_start_ns, row.longest_ns, row.api) for row in calls[:MOST_PLACES])
+
+
+def places_of_stages(trace: TraceReport, *stages: str | None) -> tuple[Place, ...]:
+    """Return the longest stretch of each of some stages."""
+    rows = [row for row in trace.stages if row.stage in stages and row.longest_ns]
+    return tuple(Place(row.longest_start_ns, row.longest_ns, row.stage or "no stage") for row in rows[:MOST_PLACES])
+
+
+def places_of_kernels(trace: TraceReport, device: int, accepts: Callable[[Hotspot], bool]) -> tuple[Place, ...]:
+    """Return the longest call of each of the dearest kernels that are accepted."""
+    rows = [row for row in trace.kernels if row.device == device and accepts(row)]
+    return tuple(Place(row.longest_start_ns, row.max_ns, row.name) for row in rows[:MOST_PLACES])
+
+
+MOST_PLACES = 5
 
 
 def gain_of(trace: TraceReport, device: int, change: str) -> Gain | None:
@@ -115,7 +161,9 @@ def loads_in_process(trace: TraceReport) -> bool:
         return True
     if any("_SingleProcess" in (gap.host or "") for gap in trace.gaps):
         return True
-    return any(row.stage == "dataload" and row.op_ns > _IN_PROCESS_SHARE * row.host_ns for row in trace.stages)
+    return any(
+        row.stage in {"dataload", "fetch"} and row.op_ns > _IN_PROCESS_SHARE * row.host_ns for row in trace.stages
+    )
 
 
 _IN_PROCESS_SHARE = 0.2

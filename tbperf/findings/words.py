@@ -22,6 +22,7 @@ CAUSES = {
 
 _STAGES = {
     "dataload": "waiting for the batch",
+    "fetch": "loading images itself",
     "preprocess": "preprocessing",
     "forward": "the forward pass",
     "loss": "the loss",

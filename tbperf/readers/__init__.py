@@ -43,6 +43,8 @@ READERS: tuple[Reader, ...] = (KinetoReader(), NsysReader())
 _SUFFIXES = (".pt.trace.json", ".pt.trace.json.gz")
 _JSON_SUFFIXES = (".json", ".json.gz")
 _MARK = b'"traceEvents"'
+_EXPORTS = "plugins"
+"""The folder of what is there for TensorBoard's dashboards: copies of traces."""
 
 
 def find_traces(path: Path) -> Iterator[Source]:
@@ -89,6 +91,7 @@ def _files_with_traces(folder: Path) -> list[Path]:
         next(folder.iterdir(), None)  # rglob passes over folders that it may not read
         recordings = find_recordings(folder)
         files = sorted(file for file in folder.rglob("*") if file.name.endswith(_JSON_SUFFIXES) and file.is_file())
+        files = [file for file in files if _EXPORTS not in file.relative_to(folder).parts]
     except OSError as error:
         raise TraceFormatError(
             f"{folder}: {(error.strerror or str(error)).lower()}", "make it readable for this user"

@@ -136,10 +136,10 @@ def _next_end(data: mmap.mmap | bytes | bytearray, start: int, size: int) -> tup
     """Return the end of the first event that ends behind a place, and the begin of the next."""
     reach = start
     while reach < size:
-        reach = min(size, start + max(_SEARCH_BYTES, 8 * (reach - start)))
+        reach = min(size, start + min(LONGEST_EVENT_BYTES, max(_SEARCH_BYTES, 8 * (reach - start))))
         if match := _BETWEEN.search(data, start, reach):
             return match.start() + 1, match.end()
-        if reach - start > LONGEST_EVENT_BYTES:
+        if reach - start >= LONGEST_EVENT_BYTES:
             return reach, reach
     return None
 
@@ -250,8 +250,14 @@ class Instant(msgspec.Struct, gc=False, tag_field="ph", tag="i"):
     """Something without length: allocations are called ``[memory]``."""
 
     name: str = ""
-    ts: Decimal | None = None
+    ts: float = NOT_A_NUMBER
     args: MemoryArgs = msgspec.field(default_factory=MemoryArgs)
+
+
+class ExactInstant(Instant, gc=False, tag_field="ph", tag="i"):
+    """The same, for times with more digits than a float holds."""
+
+    ts: Decimal = Decimal("NaN")  # type: ignore[assignment]
 
 
 # Flows, counters …: nothing of them is used, so nothing of them is kept. (The class of an event is chosen by
@@ -265,8 +271,8 @@ BEGIN_OR_END = (_OTHERS["B"], _OTHERS["E"])
 """Halves of an event, as some tools write them."""
 
 _DECODER, _EXACT_DECODER = (
-    msgspec.json.Decoder(list[Union[(kind, Metadata, Instant, *_OTHERS.values())]], strict=False)  # type: ignore[misc]
-    for kind in (Event, ExactEvent)
+    msgspec.json.Decoder(list[Union[(*kinds, Metadata, *_OTHERS.values())]], strict=False)  # type: ignore[misc]
+    for kinds in ((Event, Instant), (ExactEvent, ExactInstant))
 )
 
 
@@ -350,7 +356,7 @@ def _converted(found: Any, *, exact: bool) -> Any:
         return _OTHERS[phase]()
     kind: Any = ExactEvent if exact else Event
     if isinstance(phase, str):
-        kind = {"M": Metadata, "i": Instant}.get(phase, kind)
+        kind = {"M": Metadata, "i": ExactInstant if exact else Instant}.get(phase, kind)
     fields = {k: v for k, v in found.items() if v is not None}
     if isinstance(args := fields.get("args"), dict):
         fields["args"] = {k: v for k, v in args.items() if v is not None and k not in _KEPT_AS_TEXT}

@@ -5,8 +5,10 @@ Works on one piece of a file at a time and knows nothing of the rest, so that pi
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections import Counter
+import operator
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,28 +19,41 @@ from tbperf.readers import chrome
 from tbperf.trace import NONE, Kind, Strings, Thread
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from tbperf.intervals import Ns
 
-_GPU_KIND = {
-    "kernel": Kind.KERNEL,
-    "gpu_memcpy": Kind.MEMCPY,
-    "memcpy": Kind.MEMCPY,
-    "gpu_memset": Kind.MEMSET,
-    "memset": Kind.MEMSET,
-}
+_KINDS = (
+    ("gpu", Kind.KERNEL),
+    ("gpu", Kind.MEMCPY),
+    ("gpu", Kind.MEMSET),
+    ("api", NONE),
+    ("ops", NONE),
+    ("ranges", NONE),
+    ("python", NONE),
+    ("overhead", NONE),
+)
+"""Sorts of events that are kept: their table, and what a device did."""
 
-_TABLE = {
-    **dict.fromkeys(_GPU_KIND, "gpu"),
-    "cuda_runtime": "api",
-    "cuda_driver": "api",
-    "runtime": "api",
-    "cpu_op": "ops",
-    "operator": "ops",
-    "user_annotation": "ranges",
-    "python_function": "python",
-    "overhead": "overhead",
+_TABLE_NAMES = tuple(dict.fromkeys(table for table, _ in _KINDS))
+_GPU_KIND_OF_SORT = np.array([kind for _, kind in _KINDS], np.int8)
+_KERNEL, _MEMCPY, _MEMSET, _API, _OPS, _RANGES, _PYTHON, _OVERHEAD = range(len(_KINDS))
+
+_SORTS = {
+    "kernel": _KERNEL,
+    "gpu_memcpy": _MEMCPY,
+    "memcpy": _MEMCPY,
+    "gpu_memset": _MEMSET,
+    "memset": _MEMSET,
+    "cuda_runtime": _API,
+    "cuda_driver": _API,
+    "runtime": _API,
+    "cpu_op": _OPS,
+    "operator": _OPS,
+    "user_annotation": _RANGES,
+    "python_function": _PYTHON,
+    "overhead": _OVERHEAD,
 }
 """Categories of complete events, in lower case: those of torch ≤ 1.10 were written Kernel, Operator, Runtime …"""
 
@@ -76,10 +91,14 @@ def read_range(path: Path, begin: int, end: int) -> Columns:
 def read_piece(piece: bytes) -> Columns:
     """Decode one piece and sort its events into columns."""
     decoded = chrome.decode(piece)
-    complete = [event for event in decoded.events if type(event) is chrome.Event]
-    if _times([event.ts for event in complete]) is None:
+    of_kind = _by_kind(decoded)
+    spans, memory = of_kind[chrome.Event], of_kind[chrome.Instant]
+    starts, moments = _times(map(_TS, spans), len(spans)), _times(map(_TS, memory), len(memory))
+    if starts is None or moments is None:
         decoded = chrome.decode(piece, exact=True)
-        complete = [event for event in decoded.events if type(event) is chrome.ExactEvent]
+        of_kind = _by_kind(decoded)
+        spans, memory = of_kind[chrome.ExactEvent], of_kind[chrome.ExactInstant]
+        starts, moments = _exact_times(map(_TS, spans)), _exact_times(map(_TS, memory))
     columns = Columns(
         size=len(piece),
         events=len(decoded.events),
@@ -88,156 +107,174 @@ def read_piece(piece: bytes) -> Columns:
         broken_at=decoded.broken_at,
         tail=decoded.tail,
     )
-    sorts = Counter(map(type, decoded.events))
-    if halves := sum(sorts[half] for half in chrome.BEGIN_OR_END):
+    if halves := sum(len(of_kind[half]) for half in chrome.BEGIN_OR_END):
         columns.dropped["begin_or_end_event"] += halves
-    if sorts[chrome.Metadata]:
-        columns.thread_names = [
-            (thread_of(event.pid, event.tid), event.args.name)
-            for event in decoded.events
-            if type(event) is chrome.Metadata and event.name == "thread_name" and isinstance(event.args.name, str)
-        ]
-    by_category: dict[str, list[chrome.Event]] = {}
-    for event in complete:
-        if (category := event.cat) in by_category:
-            by_category[category].append(event)
-        else:
-            by_category[category] = [event]
-    sorter = _Sorter(columns)
-    if sorts[chrome.Instant]:
-        instants = [event for event in decoded.events if type(event) is chrome.Instant and event.name == "[memory]"]
-        sorter.keep_memory(instants)
-    sorter.sort(by_category)
+    columns.thread_names = [
+        (thread_of(event.pid, event.tid), event.args.name)
+        for event in of_kind[chrome.Metadata]
+        if event.name == "thread_name" and isinstance(event.args.name, str)
+    ]
+    _sort_spans(columns, spans, starts)
+    _keep_memory(columns, memory, moments)
     return columns
 
 
-class _Sorter:
-    """Turns the events of one piece into the columns of their tables."""
+def _by_kind(decoded: chrome.Decoded) -> defaultdict[type[Any], list[Any]]:
+    found: defaultdict[type[Any], list[Any]] = defaultdict(list)
+    kinds = list(map(type, decoded.events))
+    for kind in set(kinds):
+        found[kind] = [event for event, its in zip(decoded.events, kinds, strict=True) if its is kind]
+    return found
 
-    def __init__(self, columns: Columns) -> None:
-        self._columns = columns
-        self._strings = Strings()
-        self._threads: dict[tuple[Any, Any], int] = {}
 
-    def sort(self, by_category: dict[str, list[chrome.Event]]) -> None:
-        """Fill in the tables, texts and threads."""
-        by_table: dict[str, list[chrome.Event]] = {}
-        kinds: list[int] = []
-        for category, events in by_category.items():
-            table = _TABLE.get(category.lower())
-            if table is None:
-                continue
-            if table == "gpu":
-                kinds += [_GPU_KIND[category.lower()]] * len(events)
-            by_table.setdefault(table, []).extend(events)
-        ops = by_table.get("ops", [])
-        if annotations := {name for name in {event.name for event in ops} if name.startswith(_ANNOTATION)}:
-            by_table["ops"] = [event for event in ops if event.name not in annotations]
-            by_table.setdefault("ranges", []).extend(event for event in ops if event.name in annotations)
-        for table, events in by_table.items():
-            found = self._spans(events)
-            found |= self._gpu(events, kinds) if table == "gpu" else {"thread": self._thread(events)}
-            if table == "api":
-                found["correlation_id"] = _ids([event.args.correlation for event in events])
-            elif table == "ops":
-                found["sequence"] = _numbers([event.args.sequence for event in events])
-                found["shapes"] = self._shapes(events)
-            self._columns.tables[table] = self._usable(found)
-        self._columns.texts = [_storable(text) for text in self._strings.texts]
-        # Threads that are the same but for how they are written are joined with those of other pieces.
-        self._columns.threads = [thread_of(*thread) for thread in self._threads]
+# One pass of compiled code over the events for each field: a loop that looks at event after event takes twice as long.
+_TS, _DUR, _NAME, _CATEGORY, _PID, _TID = map(operator.attrgetter, ("ts", "dur", "name", "cat", "pid", "tid"))
 
-    def keep_memory(self, instants: list[chrome.Instant]) -> None:
-        """Fill in the table of allocations."""
-        start = _exact_times([math.nan if event.ts is None else event.ts for event in instants])
-        host = _numbers([event.args.device_type for event in instants]) == 0
-        found = {
-            "start_ns": start,
-            "device": np.where(host, NONE, _numbers([event.args.device for event in instants])),
-            "bytes": _numbers([event.args.bytes for event in instants]),
-            "allocated": _numbers([event.args.allocated for event in instants]),
-            "reserved": _numbers([event.args.reserved for event in instants]),
-        }
-        usable = (start != _NO_TIME) & (np.abs(found["device"]) < 2**31)
-        if count := int((~usable).sum()):
-            self._columns.dropped["unusable_allocation"] += count
-        self._columns.tables["memory"] = {name: values[usable] for name, values in found.items()}
 
-    def _shapes(self, events: list[chrome.Event]) -> npt.NDArray[np.int32]:
-        """Keep shapes and types as text, one entry in the pool for each combination."""
-        texts: dict[tuple[bytes, bytes], str] = {}
-        found = []
-        for event in events:
-            key = bytes(event.args.input_dims), bytes(event.args.input_types)
-            text = texts.get(key)
-            if text is None:
-                joined = b" ".join(filter(None, key)).decode("utf-8", "replace")
-                text = texts[key] = " ".join(joined.split())
-            found.append(text)
-        return self._strings.codes(found)
+def _sort_spans(columns: Columns, events: list[Any], start: Ns) -> None:
+    """Turn the complete events of one piece into the columns of their tables."""
+    category = Numbering()
+    number = category.of(map(_CATEGORY, events), len(events))
+    sort = np.array([_SORTS.get(name.lower(), NONE) for name in category], np.int8)[number]
+    if (sort == NONE).any():
+        known = sort != NONE
+        events, start, sort = list(itertools.compress(events, known.tolist())), start[known], sort[known]
+    strings = Strings()
+    name = strings.codes(map(_NAME, events))
+    dur_ns = _durations(events)
+    columns.whole_microseconds = not ((start % 1000).any() or (dur_ns % 1000).any())
+    thread = _threads_of(columns, events)
+    annotation = strings.where(lambda text: text.startswith(_ANNOTATION))
+    if annotation.any():
+        sort = np.where((sort == _OPS) & annotation[name], _RANGES, sort)
+    for table in _TABLE_NAMES:
+        rows = np.flatnonzero(np.isin(sort, [code for code, (of, _) in enumerate(_KINDS) if of == table]))
+        if not rows.size:
+            continue
+        found: dict[str, npt.NDArray[Any]] = {"start_ns": start[rows], "dur_ns": dur_ns[rows], "name": name[rows]}
+        if table == "gpu":
+            found |= _of_the_gpu([events[row] for row in rows.tolist()], _GPU_KIND_OF_SORT[sort[rows]])
+        else:
+            found["thread"] = thread[rows]
+        if table == "api":
+            found["correlation_id"] = _ids([events[row].args.correlation for row in rows.tolist()])
+        elif table == "ops":
+            args = [events[row].args for row in rows.tolist()]
+            found["sequence"] = _numbers([each.sequence for each in args])
+            found["shapes"] = strings.codes(_shapes(args))
+        columns.tables[table] = _usable(found, columns.dropped)
+    columns.texts = [_storable(text) for text in strings.texts]
 
-    def _spans(self, events: list[chrome.Event]) -> dict[str, npt.NDArray[Any]]:
-        starts = [event.ts for event in events]
-        start = _times(starts)
-        if start is None:
-            start = _exact_times(starts)
-        dur = np.array([event.dur for event in events], np.float64)
-        known = np.isfinite(dur) & (np.abs(dur) < _LONGEST_US)
-        dur_ns = np.rint(np.where(known, dur, 0) * 1000).astype(np.int64)
-        self._columns.whole_microseconds &= not ((start % 1000).any() or (dur_ns % 1000).any())
-        return {
-            "start_ns": start,
-            "dur_ns": np.where(known, dur_ns, np.where(np.isnan(dur), _NO_TIME, _TOO_LONG)),
-            "name": self._strings.codes([event.name for event in events]),
-        }
 
-    def _usable(self, found: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-        """Leave out events whose times say nothing, and count them."""
-        start, dur = found["start_ns"], found["dur_ns"]
-        reasons = (
-            ("no_timestamp", start == _NO_TIME),
-            ("no_duration", dur == _NO_TIME),
-            ("overflowing_duration", dur == _TOO_LONG),
-            ("negative_duration", dur < 0),
-        )
-        usable = np.ones(start.shape, np.bool_)
-        for reason, mask in reasons:
-            if count := int((mask & usable).sum()):
-                self._columns.dropped[reason] += count
-                usable &= ~mask
-        return found if usable.all() else {name: values[usable] for name, values in found.items()}
+class Numbering(dict[Any, int]):
+    """Gives each key the next number when it is first seen."""
 
-    def _thread(self, events: list[chrome.Event]) -> npt.NDArray[np.int32]:
-        seen = self._threads
-        keys = [(event.pid, event.tid) for event in events]
-        for key in dict.fromkeys(keys):
-            seen.setdefault(key, len(seen))
-        return np.fromiter(map(seen.__getitem__, keys), np.int32, len(keys))
+    def __missing__(self, key: Any) -> int:
+        number = self[key] = len(self)
+        return number
 
-    def _gpu(self, events: list[chrome.Event], kinds: list[int]) -> dict[str, npt.NDArray[Any]]:
-        device = _numbers([event.args.device for event in events])
-        stream = _numbers([event.args.stream for event in events])
-        if (device == NONE).any() or (stream == NONE).any():
-            # Where the arguments do not tell, the process stands for the device and the thread for the stream.
-            device = np.where(device == NONE, _numbers([event.pid for event in events]), device)
-            stream = np.where(stream == NONE, _numbers([event.tid for event in events]), stream)
-        return {
-            "kind": np.array(kinds, np.int8),
-            "device": np.clip(device, 0, 2**31 - 1),
-            "stream": stream,
-            "correlation_id": _ids([event.args.correlation for event in events]),
-            "bytes": _numbers([event.args.bytes for event in events]),
-            "blocks": _numbers([_product(event.args.grid) for event in events]),
-            "block_threads": _small(_numbers([_product(event.args.block) for event in events])),
-            "registers": _small(_numbers([event.args.registers for event in events])),
-            "shared_bytes": _small(_numbers([event.args.shared_memory for event in events])),
-            "occupancy": np.clip(_numbers([event.args.occupancy for event in events]), NONE, 100),
-        }
+    def of(self, keys: Iterable[Any], count: int) -> npt.NDArray[np.int32]:
+        """Return the number of each key."""
+        return np.fromiter(map(self.__getitem__, keys), np.int32, count)
+
+
+def _threads_of(columns: Columns, events: list[Any]) -> npt.NDArray[np.int32]:
+    """Return the index of each event's thread, and list the threads."""
+    pids, tids = Numbering(), Numbering()
+    pid, tid = pids.of(map(_PID, events), len(events)), tids.of(map(_TID, events), len(events))
+    pairs, thread = np.unique(pid.astype(np.int64) * max(1, len(tids)) + tid, return_inverse=True)
+    processes, threads = list(pids), list(tids)
+    # Threads that are the same but for how they are written are joined with those of other pieces.
+    columns.threads = [thread_of(processes[pair // len(tids)], threads[pair % len(tids)]) for pair in pairs.tolist()]
+    index: npt.NDArray[np.int32] = thread.astype(np.int32)
+    return index
+
+
+def _keep_memory(columns: Columns, instants: list[Any], start: Ns) -> None:
+    """Fill in the table of allocations."""
+    rows = [row for row, event in enumerate(instants) if event.name == "[memory]"]
+    if not rows:
+        return
+    args, start = [instants[row].args for row in rows], start[rows]
+    host = _numbers([each.device_type for each in args]) == 0
+    found = {
+        "start_ns": start,
+        "device": np.where(host, NONE, _numbers([each.device for each in args])),
+        "bytes": _numbers([each.bytes for each in args]),
+        "allocated": _numbers([each.allocated for each in args]),
+        "reserved": _numbers([each.reserved for each in args]),
+    }
+    usable = (start != _NO_TIME) & (np.abs(found["device"]) < 2**31)
+    if count := int((~usable).sum()):
+        columns.dropped["unusable_allocation"] += count
+    columns.tables["memory"] = {name: values[usable] for name, values in found.items()}
+
+
+def _shapes(args: list[chrome.Args]) -> Iterator[str]:
+    """Yield shapes and types of the inputs as text, the same object for the same bytes."""
+    texts: dict[tuple[bytes, bytes], str] = {}
+    for each in args:
+        if each.input_dims is chrome.NO_TEXT and each.input_types is chrome.NO_TEXT:
+            yield ""
+            continue
+        key = bytes(each.input_dims), bytes(each.input_types)
+        text = texts.get(key)
+        if text is None:
+            joined = b" ".join(filter(None, key)).decode("utf-8", "replace")
+            text = texts[key] = " ".join(joined.split())
+        yield text
+
+
+def _durations(events: list[Any]) -> Ns:
+    """Return durations in nanoseconds; `_NO_TIME` and `_TOO_LONG` for what is none."""
+    dur = np.fromiter(map(_DUR, events), np.float64, len(events))
+    known = np.isfinite(dur) & (np.abs(dur) < _LONGEST_US)
+    dur_ns = np.rint(np.where(known, dur, 0) * 1000).astype(np.int64)
+    return dur_ns if known.all() else np.where(known, dur_ns, np.where(np.isnan(dur), _NO_TIME, _TOO_LONG))
+
+
+def _usable(found: dict[str, npt.NDArray[Any]], dropped: Counter[str]) -> dict[str, npt.NDArray[Any]]:
+    """Leave out events whose times say nothing, and count them."""
+    start, dur = found["start_ns"], found["dur_ns"]
+    reasons = (
+        ("no_timestamp", start == _NO_TIME),
+        ("no_duration", dur == _NO_TIME),
+        ("overflowing_duration", dur == _TOO_LONG),
+        ("negative_duration", dur < 0),
+    )
+    usable = np.ones(start.shape, np.bool_)
+    for reason, mask in reasons:
+        if count := int((mask & usable).sum()):
+            dropped[reason] += count
+            usable &= ~mask
+    return found if usable.all() else {name: values[usable] for name, values in found.items()}
+
+
+def _of_the_gpu(events: list[Any], kinds: npt.NDArray[np.int8]) -> dict[str, npt.NDArray[Any]]:
+    """Return the columns that only work of a device has."""
+    args = [event.args for event in events]
+    device, stream = _numbers([each.device for each in args]), _numbers([each.stream for each in args])
+    if (device == NONE).any() or (stream == NONE).any():
+        # Where the arguments do not tell, the process stands for the device and the thread for the stream.
+        device = np.where(device == NONE, _numbers([event.pid for event in events]), device)
+        stream = np.where(stream == NONE, _numbers([event.tid for event in events]), stream)
+    return {
+        "kind": kinds,
+        "device": np.clip(device, 0, 2**31 - 1),
+        "stream": stream,
+        "correlation_id": _ids([each.correlation for each in args]),
+        "bytes": _numbers([each.bytes for each in args]),
+        "blocks": _numbers([_product(each.grid) for each in args]),
+        "block_threads": _small(_numbers([_product(each.block) for each in args])),
+        "registers": _small(_numbers([each.registers for each in args])),
+        "shared_bytes": _small(_numbers([each.shared_memory for each in args])),
+        "occupancy": np.clip(_numbers([each.occupancy for each in args]), NONE, 100),
+    }
 
 
 def _product(sizes: Any) -> int:
     """Return the number of blocks or threads of three sizes."""
-    if not isinstance(sizes, list) or not all(type(size) is int for size in sizes):
+    if type(sizes) is not list or set(map(type, sizes)) != {int}:
         return NONE
     return math.prod(sizes)
 
@@ -296,11 +333,9 @@ _LONGEST_US = 86_400e6
 """A day: what is longer is a counter that ran over."""
 
 
-def _times(values: list[Any]) -> Ns | None:
+def _times(values: Iterable[float], count: int) -> Ns | None:
     """Turn microseconds into nanoseconds; None where a float cannot hold them to the nanosecond."""
-    if set(map(type, values)) - {float}:
-        return None
-    us = np.array(values, np.float64)
+    us = np.fromiter(values, np.float64, count)
     known = np.isfinite(us) & (np.abs(us) < 2.0**53)
     us = np.where(known, us, 0)
     whole = np.floor(us)
@@ -308,10 +343,10 @@ def _times(values: list[Any]) -> Ns | None:
     if (rest[np.abs(us) > _FLOAT_HOLDS_US] != 0).any():
         return None
     ns = whole.astype(np.int64) * 1000 + np.rint(rest * 1000).astype(np.int64)
-    return np.where(known, ns, _NO_TIME)
+    return ns if known.all() else np.where(known, ns, _NO_TIME)
 
 
-def _exact_times(values: list[Any]) -> Ns:
+def _exact_times(values: Iterable[Any]) -> Ns:
     return np.array([_exact_time(value) for value in values], np.int64)
 
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from tbperf.errors import TraceFormatError
 from tbperf.readers import chrome
+from tbperf.readers.beside import with_run
 from tbperf.readers.columns import Columns, read_piece, read_range
 from tbperf.readers.files import is_gzip
-from tbperf.readers.run import find_run
 from tbperf.readers.workers import MOST_WORKERS, run_side_by_side, usable_cores
 from tbperf.trace import COPY_KINDS, NONE, TABLES, Gpu, Kind, Strings, Table, Thread, Trace
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tbperf.readers.files import Source
-    from tbperf.trace import Run
 
 _PIECES_A_WORKER = 6
 """A worker process costs 0.15 s before its first result: it pays from about 24 MB on."""
@@ -94,7 +93,7 @@ def _pieces(
     for columns in results:
         yield columns
         read, events = read + columns.size, events + columns.events
-        progress(read, events)
+        progress(file.tell() or read, events)  # what is stored: less than what comes out of a zipped file
         if columns.tail is not None:
             parts.tail, parts.truncated = columns.tail, False
             break
@@ -115,8 +114,7 @@ def _assemble(source: Source, size: int, pieces: list[Columns], parts: chrome.Cu
     tables = {name: table.replaced(start_ns=table["start_ns"] - origin) for name, table in tables.items()}
     tables["gpu"] = _told_apart(tables["gpu"], strings)
     own = metadata.get("tbperf")
-    run = find_run(source.path) if source.path is not None else None
-    return Trace(
+    trace = Trace(
         path=source.name,
         format="kineto",
         bytes=size,
@@ -128,19 +126,24 @@ def _assemble(source: Source, size: int, pieces: list[Columns], parts: chrome.Cu
         rank=_rank(metadata, source.name),
         world_size=_world_size(metadata),
         gpus=tuple(_gpus(metadata)),
-        versions=_versions(metadata) | _recorded_versions(run),
-        run=run,
+        versions=_versions(metadata),
         origin_unix_ns=_unix_origin(metadata.get("baseTimeNanoseconds"), origin),
         resolution_ns=1000 if all(piece.whole_microseconds for piece in pieces) else 1,
         dropped=dropped,
-        notes=tuple(_notes(source, pieces)),
+        notes=tuple(_notes(source, pieces, parts)),
         warnings=(),
         truncated=parts.truncated,
+        run=None,
         recording=own if isinstance(own, dict) else {},
     )
+    return with_run(trace, source.path)
 
 
-def _notes(source: Source, pieces: list[Columns]) -> Iterator[str]:
+def _notes(source: Source, pieces: list[Columns], parts: chrome.Cut) -> Iterator[str]:
+    if parts.truncated:
+        end = len(parts.head) + sum(piece.size for piece in pieces)
+        cut = "inside an event" if any(piece.broken_at is not None for piece in pieces[-1:]) else "behind an event"
+        yield f"the list of events breaks off {cut}, after {end:,} bytes of JSON; what came behind is lost"
     if repaired := sum(piece.repaired for piece in pieces):
         yield f"{repaired} of {len(pieces)} pieces of the file held invalid JSON and were mended"
     if source.damage:
@@ -217,8 +220,8 @@ def _told_apart(gpu: Table, strings: Strings) -> Table:
         return gpu
     copies = gpu["kind"] == Kind.MEMCPY
     return gpu.replaced(
-        copy_kind=np.where(copies, strings.labelled(kind)[gpu["name"]], NONE).astype(np.int8),
-        host_memory=np.where(copies, strings.labelled(memory)[gpu["name"]], NONE).astype(np.int8),
+        copy_kind=np.where(copies, strings.labelled(kind, gpu["name"]), NONE).astype(np.int8),
+        host_memory=np.where(copies, strings.labelled(memory, gpu["name"]), NONE).astype(np.int8),
     )
 
 
@@ -266,10 +269,6 @@ def _versions(metadata: Mapping[str, Any]) -> dict[str, str]:
         elif isinstance(value, (int, str)):
             found[name] = str(value)
     return found
-
-
-def _recorded_versions(run: Run | None) -> dict[str, str]:
-    return {name: version for name, version in (run.versions if run else {}).items() if version is not None}
 
 
 def _unix_origin(base: Any, origin: int) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -87,3 +88,30 @@ def _total(steps: dict[str, Any] | None) -> int:
 def _median(steps: dict[str, Any] | None) -> int | None:
     value = (steps or {}).get("median_dur_ns")
     return value if isinstance(value, int) else None
+
+
+class LoggedStep(msgspec.Struct):
+    """A step of the run, recorded by a profiler or not: one line of ``steps.*.jsonl``."""
+
+    phase: str
+    step: int
+    unix_ns: int
+    dur_ns: int
+    stages: dict[str, int] = {}
+    images: int | None = None
+    rank: int | None = None
+
+
+def read_steps(folder: Path) -> list[LoggedStep]:
+    """Read the steps of all processes of a run, but for lines that cannot be read: the last one of a killed run."""
+    found = []
+    for path in sorted(folder.glob("steps.*.jsonl")):
+        rank = re.search(r"_rank(\d+)\.jsonl$", path.name)
+        for line in path.read_bytes().splitlines():
+            try:
+                step = msgspec.json.decode(line, type=LoggedStep)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                continue
+            step.rank = int(rank[1]) if rank else None
+            found.append(step)
+    return found

@@ -1,6 +1,7 @@
 """Show a report to people and machines.  Renderers lay out; they never compute what is not in the report."""
 
 from tbperf.render.jsonfile import render_json
+from tbperf.render.markdown import render_markdown
 from tbperf.render.text import render_text
 
-__all__ = ["render_json", "render_text"]
+__all__ = ["render_json", "render_markdown", "render_text"]

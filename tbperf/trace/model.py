@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from tbperf.intervals import NOTHING, Spans, Tiling, sum_by
-from tbperf.trace.stages import annotated_stage, matched_stage, own_stage, step_number, tile_stages
+from tbperf.trace.stages import annotated_stage, loader_work, matched_stage, own_stage, step_number, tile_stages
 from tbperf.trace.tables import NONE, Kind, Strings, Table
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from tbperf.intervals import Ns
     from tbperf.trace.run import Run
+
+
+AnswerT = TypeVar("AnswerT")
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,22 @@ class Trace:
 
     def named(self, table: Table, accepts: Callable[[str], object]) -> npt.NDArray[np.bool_]:
         """Tell which rows of a table have a name that is accepted."""
-        rows: npt.NDArray[np.bool_] = self.strings.where(accepts)[table["name"]]
-        return rows
+        return self.labelled(table, lambda name: bool(accepts(name))).astype(np.bool_)
+
+    def labelled(self, table: Table, label: Callable[[str], int]) -> Ns:
+        """Return a number for each row of a table, which is asked for once for each distinct name in it."""
+        return self.strings.labelled(label, table["name"])
+
+    def once(self, question: Callable[[Trace], AnswerT]) -> AnswerT:
+        """Return the answer to a question that several analyses ask, computed when it is first asked."""
+        if question not in self._answers:
+            self._answers[question] = question(self)
+        answer: AnswerT = self._answers[question]
+        return answer
+
+    @cached_property
+    def _answers(self) -> dict[Callable[[Trace], Any], Any]:
+        return {}
 
     @cached_property
     def devices(self) -> tuple[int, ...]:
@@ -171,20 +188,25 @@ class Trace:
         return np.where((offered[match] == wanted) & (wanted != NONE), match, NONE)
 
     @cached_property
+    def loading(self) -> npt.NDArray[np.bool_]:
+        """Which rows of the ranges table are work of loader workers, which run beside the program."""
+        return self.named(self.ranges, loader_work)
+
+    @cached_property
     def main_thread(self) -> int:
         """The thread that runs the program's loop: that of the steps, else the one busiest in operators and ranges."""
-        steps = self.strings.labelled(step_number)[self.ranges["name"]] != NONE
+        steps = self.labelled(self.ranges, step_number) != NONE
         if steps.any():
             return int(self.ranges["thread"][steps][0])
         totals = np.zeros(max(1, len(self.threads)), np.int64)
-        for table in (self.ops, self.ranges, self.api):
+        for table in (self.ops, self.ranges.rows(~self.loading), self.api):
             totals += sum_by(table["thread"], table["dur_ns"], totals.size)
         return int(totals.argmax())
 
     @cached_property
     def steps(self) -> Steps:
         """The steps that the recorder marked (``ProfilerStep#n``)."""
-        number = self.strings.labelled(step_number)[self.ranges["name"]]
+        number = self.labelled(self.ranges, step_number)
         rows = np.flatnonzero((number != NONE) & (self.ranges["dur_ns"] > 0))
         rows = rows[np.argsort(self.ranges["start_ns"][rows], kind="stable")]
         start, end = self.ranges["start_ns"][rows], self.ranges.end_ns[rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 _RUNTIME = r"(?:cuda|cu|hip)"
@@ -67,11 +68,13 @@ _TENSOR_CORES = re.compile(
 """Volta to Blackwell by the names of cuDNN, cuBLAS and CUTLASS; AMD's matrix cores by Tensile's MI tag."""
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def kernel_family(name: str) -> str:
     """Return what sort of work a kernel does, by its name."""
     return next((family for family, pattern in _FAMILIES if pattern.search(name)), "other")
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def uses_tensor_cores(name: str) -> bool | None:
     """Tell whether a kernel runs on tensor cores; None for work that they cannot do."""
     if kernel_family(name) not in _MATRIX_FAMILIES:

@@ -17,10 +17,14 @@ from tbperf.trace.tables import NONE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy.typing as npt
+
     from tbperf.intervals import Ns
     from tbperf.trace.tables import Strings, Table
 
 PREFIX = "tbperf/"
+LOADER_PREFIX = "loader/"
+"""Ranges of loader workers: other processes, whose work is not the program's own."""
 
 _STEP = re.compile(r"ProfilerStep#(\d+)$")
 
@@ -54,6 +58,11 @@ def own_stage(name: str) -> str | None:
     return name[len(PREFIX) :] if name.startswith(PREFIX) else None
 
 
+def loader_work(name: str) -> bool:
+    """Tell whether a range is the work of a loader worker."""
+    return name.startswith(LOADER_PREFIX)
+
+
 def annotated_stage(name: str) -> str | None:
     """Return the stage that another recorder's annotation stands for."""
     return next((stage for pattern, stage in _ANNOTATIONS if pattern.match(name)), None)
@@ -84,26 +93,22 @@ def tile_stages(
         stage = stage_of(name)
         return NONE if stage is None else names.setdefault(stage, len(names))
 
-    used = np.zeros(len(strings.texts), np.bool_)
-    used[ranges["name"]] = True
-    label_of_name = np.full(len(strings.texts), NONE, np.int64)
-    label_of_name[used] = [code(strings[name]) for name in np.flatnonzero(used).tolist()]
+    label = strings.labelled(code, ranges["name"])
     threads = sorted(set(ranges["thread"].tolist()), key=lambda thread: thread != main_thread)
-    layers = [_innermost_stage(ranges.rows(ranges["thread"] == thread), label_of_name) for thread in threads]
+    layers = [_innermost_stage(ranges, label, (ranges["thread"] == thread) & (label >= 0)) for thread in threads]
     if "backward" not in names:
         layers.append(_backward(ops, strings, names, main_thread))
     return _stacked(layers, len(names)), tuple(names)
 
 
-def _innermost_stage(ranges: Table, label_of_name: Ns) -> Tiling:
-    label = label_of_name[ranges["name"]]
-    staged = ranges.rows(label >= 0)
-    return Tiling.innermost(staged["start_ns"], staged.end_ns).relabelled(label[label >= 0])
+def _innermost_stage(ranges: Table, label: Ns, staged: npt.NDArray[np.bool_]) -> Tiling:
+    return Tiling.innermost(ranges["start_ns"][staged], ranges.end_ns[staged]).relabelled(label[staged])
 
 
 def _backward(ops: Table, strings: Strings, names: dict[str, int], main_thread: int) -> Tiling:
     """Tile the time that autograd's own threads spend in backward operators."""
-    backward = strings.where(_BACKWARD_OP.match)[ops["name"]] & (ops["thread"] != main_thread)
+    elsewhere = ops["thread"] != main_thread
+    backward = (strings.labelled(lambda name: bool(_BACKWARD_OP.match(name)), ops["name"]) > 0) & elsewhere
     if not backward.any():
         return Tiling.first_of([])
     rows = ops.rows(backward)

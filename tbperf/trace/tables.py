@@ -122,23 +122,29 @@ of the operating system's runtime that took long, which are waits for the most p
 · memory: allocations and releases · samples: hardware over time."""
 
 
+class _Codes(dict[str, int]):
+    """Numbers each text when it is first seen."""
+
+    def __init__(self, texts: list[str]) -> None:
+        super().__init__()
+        self._texts = texts
+
+    def __missing__(self, text: str) -> int:
+        code = self[text] = len(self._texts)
+        self._texts.append(text)
+        return code
+
+
 class Strings:
     """A pool that gives each distinct text a small integer, in order of appearance."""
 
     def __init__(self) -> None:
-        self._codes: dict[str, int] = {}
         self.texts: list[str] = []
+        self._codes = _Codes(self.texts)
 
     def codes(self, texts: Iterable[str]) -> npt.NDArray[np.int32]:
         """Return the code of each text, new or seen before."""
-        found = []
-        for text in texts:
-            code = self._codes.get(text)
-            if code is None:
-                code = self._codes[text] = len(self.texts)
-                self.texts.append(text)
-            found.append(code)
-        return np.array(found, np.int32)
+        return np.fromiter(map(self._codes.__getitem__, texts), np.int32)
 
     def __getitem__(self, code: int) -> str:
         return self.texts[code]
@@ -147,9 +153,13 @@ class Strings:
         """Ask something of each distinct text once; index the answer with a column of codes."""
         return np.fromiter((bool(accepts(text)) for text in self.texts), np.bool_, count=len(self.texts))
 
-    def labelled(self, label: Callable[[str], int]) -> Ns:
-        """Give each distinct text a number once; index the answer with a column of codes."""
-        return np.fromiter((label(text) for text in self.texts), np.int64, count=len(self.texts))
+    def labelled(self, label: Callable[[str], int], names: npt.NDArray[Any]) -> Ns:
+        """Return a number for each entry of a column of codes, asked for once for each distinct text in it."""
+        used = np.flatnonzero(np.bincount(names, minlength=1))
+        of_code = np.zeros(len(self.texts) + 1, np.int64)
+        of_code[used] = [label(self.texts[code]) for code in used.tolist()]
+        found: Ns = of_code[names]
+        return found
 
 
 class Table:

@@ -3,6 +3,7 @@
 import ast
 import functools
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from tbperf_inside.steps import StepLog
 ROOT = Path(__file__).parents[2]
 BOOTSTRAP = ROOT / "tbperf" / "capture" / "bootstrap"
 INSIDE = sorted(BOOTSTRAP.rglob("*.py"))
+SETTINGS = {"version": "0", "plans": {}, "profiler": {}, "max_bytes": 1, "nsys": False}
 
 
 @pytest.mark.parametrize("path", INSIDE, ids=lambda path: path.name)
@@ -45,7 +47,7 @@ def test_the_outside_imports_nothing_of_tbperf_but_errors():
 def test_arming_imports_nothing_heavy(tmp_path):
     (tmp_path / "journal").mkdir()
     code = "import sys; print([name for name in ('torch', 'numpy', 'click') if name in sys.modules])"
-    settings = f'{{"folder": "{tmp_path}", "version": "0", "plans": {{}}, "profiler": {{}}}}'
+    settings = json.dumps(SETTINGS | {"folder": str(tmp_path)})
     environment = {"PYTHONPATH": str(BOOTSTRAP), "TBPERF_CAPTURE": settings}
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert (result.stdout, result.stderr) == ("[]\n", "")
@@ -173,9 +175,14 @@ def test_all_overrides_in_a_hierarchy_are_observed():
     assert len(calls) == 2
 
 
-def test_what_an_owner_does_not_have_is_not_added():
-    observe(Example, "missing", lambda: None, quiet_guard())
+def test_what_an_owner_does_not_have_is_not_added_but_told():
+    told = []
+    guard = Guard(lambda _error, _trace: None, told.append)
+    for path in ("missing", "missing.method", "double.missing"):
+        observe(Example, path, lambda: None, guard)
     assert not hasattr(Example, "missing")
+    assert told == ["Example.missing", "Example.missing.method", "Example.double.missing"]
+    assert not guard.tripped
 
 
 @pytest.fixture

@@ -155,6 +155,8 @@ def test_the_profiler_saw_the_steps_after_the_start_and_ended_on_an_optimizer_st
         "first_step": 4,
         "rank": None,
         "batch": 4,
+        "prefetch": None,
+        "visible_devices": None,
         "pid": 0,
         "unix_ns": 0,
         "perf_ns": 0,
@@ -195,11 +197,14 @@ def test_run_json_tells_what_ran_where_and_what_was_recorded(trained):
     assert any("close_mosaic" in note for note in about["notes"])
     files = {path.name for path in (trained.folder / "trace").iterdir()}
     assert {window["file"] for window in about["windows"]} == files
-    assert sorted(path.name for path in trained.folder.iterdir()) == [
+    pid = trained.traces["train"][0]["tbperf"]["pid"]
+    assert {path.name for path in trained.folder.iterdir()} == {
+        "hardware.jsonl",
+        f"loader.{pid}.bin",
         "run.json",
-        next(trained.folder.glob("steps.*")).name,
+        f"steps.{pid}.jsonl",
         "trace",
-    ]
+    }
 
 
 def test_the_terminal_shows_the_commands_output_and_three_kinds_of_lines_of_ours(trained, trained_alone):

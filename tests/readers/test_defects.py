@@ -7,6 +7,7 @@ does not parse, S: a naive analysis goes wrong, X: unusual but right).
 import gzip
 import io
 import json
+import re
 import tarfile
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 import tbperf
 from tbperf.errors import TraceFormatError
+from tbperf.readers import chrome, file_source, find_traces, read_trace
 from tests.draw import Timeline
 
 DEFECTS = Path(__file__).parent / "defects"
@@ -34,6 +36,7 @@ EXPECTED = {
     "P9-bare-array": (BOTH, {}, False),
     "P10-ids-as-text": (BOTH, {}, False),
     "P10-times-as-text-and-huge-ids": (BOTH, {}, False),
+    "S2-first-kernels-lost": (BOTH, {}, False),
     "S3-kernel-without-launch-and-launch-without-kernel": ((3, 50_000, 30_000), {}, False),
     "S4-stray-timestamp": (BOTH, {"stray_timestamp": 1}, False),
     "S4-zero-timestamp": (BOTH, {"zero_timestamp": 1}, False),
@@ -114,6 +117,35 @@ def test_unmatched_work_stays_and_is_counted():
     assert (launches.unmatched_kernels, launches.unmatched_launches) == (1, 1)
 
 
+def test_kernels_lost_at_the_start_do_not_make_idle_time():
+    trace = read("S2-first-kernels-lost")
+
+    assert (trace.launches.unmatched_launches, trace.launches.unmatched_kernels) == (3, 0)
+    assert trace.devices[0].window_ns == 30_000, "the window begins with work, not with the launches before it"
+
+
+def test_captures_of_one_process_are_no_ranks(tmp_path):
+    """P7: torch names captures <worker>.<time>.pt.trace.json; peers read the second one as another worker."""
+    for number in range(3):
+        Timeline().kernel(0, 10 + number).write(tmp_path / f"worker0.{1795497068383 + number}.pt.trace.json")
+
+    report = tbperf.analyze(tmp_path)
+
+    assert [trace.devices[0].window_ns for trace in report.traces] == [10_000, 11_000, 12_000]
+    assert {trace.rank for trace in report.traces} == {0}
+    assert not report.ranks
+
+
+@pytest.mark.parametrize("name", ["P5-cut-short", "P5-cut-after-an-event"])
+def test_a_cut_file_says_where(name):
+    (note,) = [note for note in read(name).notes if "breaks off" in note]
+
+    size = (DEFECTS / f"{name}.json").stat().st_size
+    said = int(re.search(r"after ([\d,]+) bytes", note)[1].replace(",", ""))
+    assert 0 <= size - said < 5
+    assert ("inside an event" in note) == (name == "P5-cut-short")
+
+
 def test_correlation_zero_links_nothing():
     assert read("S8-correlation-zero").launches.unmatched_kernels == 3
 
@@ -173,6 +205,50 @@ def test_a_huge_name_and_deep_nesting_are_survived(tmp_path):
     assert trace.devices[0].kernels == 2
     assert trace.dropped == {"malformed_event": 1}
     assert max(len(kernel.name) for kernel in trace.kernels) == 1 << 16
+
+
+def test_a_string_longer_than_any_event_is_cut_in_bounded_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(chrome, "LONGEST_EVENT_BYTES", 1 << 20)
+    monkeypatch.setattr(chrome, "PIECE_BYTES", 1 << 16)
+    events = Timeline().kernel(0, 10).kernel(10, 20, name="x" * (5 << 20)).kernel(20, 30).kineto()["traceEvents"]
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps({"traceEvents": events}))
+    parts = chrome.Cut()
+
+    with path.open("rb") as file:
+        pieces = list(chrome.cut_stream(iter(lambda: file.read(1 << 16), b""), parts))
+    (trace,) = tbperf.analyze(path).traces
+
+    assert max(map(len, pieces)) < (2 << 20)
+    assert trace.devices[0].kernels == 2
+    assert sum(trace.dropped.values()) > 0
+
+
+def test_a_file_that_vanishes_ends_in_one_line(tmp_path):
+    path = Timeline().kernel(0, 10).write(tmp_path / "a.pt.trace.json")
+    (source,) = find_traces(tmp_path)
+    path.unlink()
+
+    with pytest.raises(TraceFormatError, match="no such file"):
+        read_trace(source)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_progress_counts_what_is_stored(tmp_path, packed, monkeypatch):
+    monkeypatch.setattr(chrome, "PIECE_BYTES", 1 << 12)
+    timeline = Timeline()
+    for number in range(300):
+        timeline.kernel(10 * number, 10 * number + 5, name=f"kernel {number}")
+    path = timeline.write(tmp_path / "t.json")
+    if packed:
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    told = []
+
+    read_trace(file_source(path), jobs=1, progress=lambda size, events: told.append((size, events)))
+
+    assert told == sorted(told)
+    assert told[-1][1] == 300
+    assert 0.9 * path.stat().st_size < told[-1][0] <= path.stat().st_size
 
 
 def test_names_that_cannot_be_written_are_replaced(tmp_path):

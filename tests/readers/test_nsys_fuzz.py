@@ -1,4 +1,4 @@
-"""Damaged exports raise nothing but the typed error.  `scripts/bench fuzz_nsys` runs the same for as long as you like."""
+"""Damaged exports raise nothing but the typed error.  `scripts/bench fuzz_nsys` does the same for hours."""
 
 import importlib.util
 from pathlib import Path

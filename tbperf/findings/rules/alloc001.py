@@ -33,7 +33,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, advise, gain_of, idle_ns
+from tbperf.findings.finding import Evidence, advise, gain_of, idle_ns, places_of_idle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,4 +59,11 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             advise("do not empty the cache in the loop"),
             advise("let segments grow", "PYTORCH_CUDA_ALLOC_CONF", None, "expandable_segments:True"),
         )
-        yield Saying(cost, evidence, advice, device.device, gain_of(trace, device.device, "allocation"))
+        yield Saying(
+            cost,
+            evidence,
+            advice,
+            device.device,
+            gain_of(trace, device.device, "allocation"),
+            places=places_of_idle(trace, device.device, "allocation"),
+        )

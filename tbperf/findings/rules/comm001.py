@@ -34,7 +34,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, argument
+from tbperf.findings.finding import Evidence, Gain, advise, argument, places_of_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,4 +61,12 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             advise("more work between exchanges", "batch", batch, 2 * batch if isinstance(batch, int) else None),
             advise("compare the ranks: analyze their traces together"),
         )
-        yield Saying(cost, evidence, advice, device.device, Gain(0, cost), "medium")
+        yield Saying(
+            cost,
+            evidence,
+            advice,
+            device.device,
+            Gain(0, cost),
+            "medium",
+            places=places_of_kernels(trace, device.device, lambda kernel: kernel.family == "collective"),
+        )

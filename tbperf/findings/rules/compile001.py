@@ -33,7 +33,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, advise, gain_of, idle_ns
+from tbperf.findings.finding import Evidence, advise, gain_of, idle_ns, places_of_idle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,4 +50,11 @@ def find(trace: TraceReport) -> Iterator[Saying]:
         if cost >= SHARE * device.window_ns:
             evidence = (Evidence("loading calls", sum(row.calls for row in trace.module_loads), "calls"),)
             advice = (advise("record later steps; if it stays, keep the shapes of batches the same", "--wait"),)
-            yield Saying(cost, evidence, advice, device.device, gain_of(trace, device.device, "module_load"))
+            yield Saying(
+                cost,
+                evidence,
+                advice,
+                device.device,
+                gain_of(trace, device.device, "module_load"),
+                places=places_of_idle(trace, device.device, "module_load"),
+            )

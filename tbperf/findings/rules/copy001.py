@@ -33,7 +33,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, idle_ns
+from tbperf.findings.finding import Evidence, Gain, advise, idle_ns, places_of_idle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,4 +58,12 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             Evidence("host time in the calls", sum(row.host_blocked_ns or 0 for row in rows), "ns"),
         )
         advice = (advise("copy from pinned memory, without blocking", "pin_memory", False, True),)
-        yield Saying(cost, evidence, advice, device.device, Gain(cost // 2, cost), "medium")
+        yield Saying(
+            cost,
+            evidence,
+            advice,
+            device.device,
+            Gain(cost // 2, cost),
+            "medium",
+            places=places_of_idle(trace, device.device, "memcpy"),
+        )

@@ -31,7 +31,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, advise, gain_of, idle_ns
+from tbperf.findings.finding import Evidence, advise, gain_of, idle_ns, places_of_idle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,4 +51,12 @@ def find(trace: TraceReport) -> Iterator[Saying]:
         if rows and cost >= SHARE * device.window_ns:
             evidence = (Evidence("blocking copies", sum(row.blocking_calls for row in rows), "calls"),)
             advice = (advise("copy without blocking, from pinned memory", "non_blocking", False, True),)
-            yield Saying(cost, evidence, advice, device.device, gain_of(trace, device.device, "memcpy"), "medium")
+            yield Saying(
+                cost,
+                evidence,
+                advice,
+                device.device,
+                gain_of(trace, device.device, "memcpy"),
+                "medium",
+                places=places_of_idle(trace, device.device, "memcpy"),
+            )

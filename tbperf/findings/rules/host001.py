@@ -35,7 +35,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, share, window_ns
+from tbperf.findings.finding import Evidence, Gain, advise, places_of_stages, share, window_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,20 @@ if TYPE_CHECKING:
 
 SHARE = 0.08
 OUTSIDE_SHARE = 0.5
-WAITING = {None, "backward", "dataload", "consumer", "write", "save", "plot", "validate", "final_eval", "setup", "loop"}
+WAITING = {
+    None,
+    "backward",
+    "dataload",
+    "fetch",
+    "consumer",
+    "write",
+    "save",
+    "plot",
+    "validate",
+    "final_eval",
+    "setup",
+    "loop",
+}
 
 
 def find(trace: TraceReport) -> Iterator[Saying]:
@@ -67,5 +80,6 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             device if trace.devices else None,
             Gain(cost // 2, cost),
             "medium",
+            places=places_of_stages(trace, stage.stage),
             title=f"Python code holds up the stage {stage.stage}",
         )

@@ -32,7 +32,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, advise
+from tbperf.findings.finding import Evidence, Place, advise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,5 +56,12 @@ def find(trace: TraceReport) -> Iterator[Saying]:
         )
         advice = (advise(f"find a faster way for this {top.family} kernel, or a fused one"),)
         yield Saying(
-            top.total_ns, evidence, advice, device.device, None, "low", title=f"One {top.family} kernel dominates"
+            top.total_ns,
+            evidence,
+            advice,
+            device.device,
+            None,
+            "low",
+            title=f"One {top.family} kernel dominates",
+            places=(Place(top.longest_start_ns, top.max_ns, top.name),),
         )

@@ -35,7 +35,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, advise, argument, gain_of, share
+from tbperf.findings.finding import Evidence, advise, argument, gain_of, places_of_kernels, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,4 +60,12 @@ def find(trace: TraceReport) -> Iterator[Saying]:
         evidence = (Evidence("matrix work on tensor cores", share(with_cores, with_cores + cost), "share"),)
         name = "half" if trace.phase == "predict" else "amp"
         advice = (advise("compute in half precision", name, argument(trace, name), True),)
-        yield Saying(cost, evidence, advice, device.device, gain_of(trace, device.device, "tensor_cores"), "medium")
+        yield Saying(
+            cost,
+            evidence,
+            advice,
+            device.device,
+            gain_of(trace, device.device, "tensor_cores"),
+            "medium",
+            places=places_of_kernels(trace, device.device, lambda kernel: kernel.tensor_cores is False),
+        )

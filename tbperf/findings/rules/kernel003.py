@@ -32,7 +32,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, window_ns
+from tbperf.findings.finding import Evidence, Gain, advise, places_of_kernels, window_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,4 +49,12 @@ def find(trace: TraceReport) -> Iterator[Saying]:
         if row.family == FAMILY and row.total_ns >= SHARE * window_ns(trace, row.device):
             evidence = (Evidence("calls", row.calls, "calls"), Evidence("share of the kernel time", row.share, "share"))
             advice = (advise("keep tensors in channels last", "memory_format", "contiguous", "channels_last"),)
-            yield Saying(row.total_ns, evidence, advice, row.device, Gain(0, row.total_ns), "medium")
+            yield Saying(
+                row.total_ns,
+                evidence,
+                advice,
+                row.device,
+                Gain(0, row.total_ns),
+                "medium",
+                places=places_of_kernels(trace, row.device, lambda kernel: kernel.family == FAMILY),
+            )

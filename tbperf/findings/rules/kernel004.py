@@ -32,7 +32,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, argument, window_ns
+from tbperf.findings.finding import Evidence, Gain, advise, argument, places_of_kernels, window_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,4 +56,12 @@ def find(trace: TraceReport) -> Iterator[Saying]:
                     False,
                 ),
             )
-            yield Saying(row.total_ns, evidence, advice, row.device, Gain(0, row.total_ns), "medium")
+            yield Saying(
+                row.total_ns,
+                evidence,
+                advice,
+                row.device,
+                Gain(0, row.total_ns),
+                "medium",
+                places=places_of_kernels(trace, row.device, lambda kernel: kernel.family == FAMILY),
+            )

@@ -32,7 +32,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, argument, window_ns
+from tbperf.findings.finding import Evidence, Gain, advise, argument, places_of_kernels, window_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,4 +51,12 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             advice = (
                 advise("avoid conversions between types, or fuse them", "compile", argument(trace, "compile"), True),
             )
-            yield Saying(row.total_ns, evidence, advice, row.device, Gain(0, row.total_ns), "medium")
+            yield Saying(
+                row.total_ns,
+                evidence,
+                advice,
+                row.device,
+                Gain(0, row.total_ns),
+                "medium",
+                places=places_of_kernels(trace, row.device, lambda kernel: kernel.family == FAMILY),
+            )

@@ -37,7 +37,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, advise, argument, gain_of, idle_ns
+from tbperf.findings.finding import Evidence, advise, argument, gain_of, idle_ns, places_of_idle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,4 +70,11 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             advise("give the GPU more to do a step", "batch", batch, 2 * batch if isinstance(batch, int) else None),
             advise("launch fewer, larger kernels", "compile", argument(trace, "compile"), True),
         )
-        yield Saying(cost, evidence, advice, device.device, gain_of(trace, device.device, "host"))
+        yield Saying(
+            cost,
+            evidence,
+            advice,
+            device.device,
+            gain_of(trace, device.device, "host"),
+            places=places_of_idle(trace, device.device, "launch", "host_op", "python"),
+        )

@@ -33,7 +33,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, advise, argument, gain_of, idle_ns, share
+from tbperf.findings.finding import Evidence, advise, argument, gain_of, idle_ns, places_of_idle, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,4 +56,12 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             Evidence("kernels a step", device.kernels / max(1, len(trace.steps)), "kernels"),
         )
         advice = (advise("fuse small kernels", "compile", argument(trace, "compile"), True),)
-        yield Saying(cost, evidence, advice, device.device, gain_of(trace, device.device, "launch"), "medium")
+        yield Saying(
+            cost,
+            evidence,
+            advice,
+            device.device,
+            gain_of(trace, device.device, "launch"),
+            "medium",
+            places=places_of_idle(trace, device.device, "launch", "host_op"),
+        )

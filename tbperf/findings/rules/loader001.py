@@ -46,6 +46,8 @@ from tbperf.findings.finding import (
     idle_ns,
     loads_in_process,
     more_workers,
+    places_of_idle,
+    places_of_stages,
     share,
     stage_ns,
     window_ns,
@@ -76,9 +78,23 @@ def find(trace: TraceReport) -> Iterator[Saying]:
                 Evidence("idle while waiting for a batch", share(cost, device.idle_ns), "share"),
                 Evidence("steps", len(trace.steps), "steps"),
             )
-            yield Saying(cost, evidence, advice, device.device, gain_of(trace, device.device, "dataloader"))
+            yield Saying(
+                cost,
+                evidence,
+                advice,
+                device.device,
+                gain_of(trace, device.device, "dataloader"),
+                places=places_of_idle(trace, device.device, "dataloader"),
+            )
     if not trace.devices:
         cost = stage_ns(trace, "dataload")
         if cost >= STAGE_SHARE * window_ns(trace, None):
             waiting = (Evidence("waiting for a batch", cost / window_ns(trace, None), "share"),)
-            yield Saying(cost, waiting, advice, gain=Gain(cost // 2, cost), confidence="medium")
+            yield Saying(
+                cost,
+                waiting,
+                advice,
+                gain=Gain(cost // 2, cost),
+                confidence="medium",
+                places=places_of_stages(trace, "dataload"),
+            )

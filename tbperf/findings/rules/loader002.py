@@ -42,6 +42,8 @@ from tbperf.findings.finding import (
     idle_ns,
     loads_in_process,
     more_workers,
+    places_of_idle,
+    places_of_stages,
     share,
     stage_ns,
     window_ns,
@@ -69,8 +71,9 @@ def find(trace: TraceReport) -> Iterator[Saying]:
                 (advise("load in worker processes", "workers", 0, more_workers(trace)),),
                 device.device,
                 gain_of(trace, device.device, "dataloader"),
+                places=places_of_idle(trace, device.device, "dataloader"),
             )
-    cost = stage_ns(trace, "dataload")
+    cost = stage_ns(trace, "dataload", "fetch")
     if not trace.devices and cost >= STAGE_SHARE * window_ns(trace, None):
         yield Saying(
             cost,
@@ -81,4 +84,5 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             ),
             gain=Gain(0, cost),
             confidence="medium",
+            places=places_of_stages(trace, "dataload"),
         )

@@ -31,7 +31,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, advise, argument, gain_of, idle_ns, share
+from tbperf.findings.finding import Evidence, advise, argument, gain_of, idle_ns, places_of_idle, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,4 +50,12 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             evidence = (Evidence("idle", share(device.idle_ns, device.window_ns), "share"),)
             advice = (advise("predict several images at once", "batch", 1, 16),)
             cost = idle_ns(trace, device.device, "launch", "host_op", "python", "dataloader")
-            yield Saying(cost, evidence, advice, device.device, gain_of(trace, device.device, "host"), "medium")
+            yield Saying(
+                cost,
+                evidence,
+                advice,
+                device.device,
+                gain_of(trace, device.device, "host"),
+                "medium",
+                places=places_of_idle(trace, device.device, "launch", "host_op", "python", "dataloader"),
+            )

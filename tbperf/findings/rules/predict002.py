@@ -34,16 +34,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, stage_ns
+from tbperf.findings.finding import Evidence, Gain, advise, places_of_stages, stage_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
 
-AROUND = ("dataload", "preprocess", "postprocess", "nms", "track", "write", "consumer")
+AROUND = ("dataload", "fetch", "preprocess", "postprocess", "nms", "track", "write", "consumer")
 ADVICE = {
     "dataload": ("read less: smaller images, or every n-th frame", "vid_stride", 1, 2),
+    "fetch": ("read less: smaller images, or every n-th frame", "vid_stride", 1, 2),
     "write": ("write no annotated images", "save", True, False),
     "consumer": ("do the consumer's work elsewhere", "stream", None, True),
     "preprocess": ("predict several images at once", "batch", 1, 16),
@@ -66,4 +67,11 @@ def find(trace: TraceReport) -> Iterator[Saying]:
         Evidence("around it", cost, "ns"),
         Evidence(top, parts[top], "ns"),
     )
-    yield Saying(cost, evidence, (advise(*ADVICE[top]),), gain=Gain(0, parts[top]), confidence="medium")
+    yield Saying(
+        cost,
+        evidence,
+        (advise(*ADVICE[top]),),
+        gain=Gain(0, parts[top]),
+        confidence="medium",
+        places=places_of_stages(trace, *AROUND),
+    )

@@ -31,7 +31,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, argument, stage_ns, window_ns
+from tbperf.findings.finding import Evidence, Gain, advise, argument, places_of_stages, stage_ns, window_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,4 +51,6 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             advise("let fewer boxes through", "conf", argument(trace, "conf"), 0.25),
             advise("keep fewer boxes", "max_det", argument(trace, "max_det"), 100),
         )
-        yield Saying(cost, evidence, advice, gain=Gain(0, cost), confidence="medium")
+        yield Saying(
+            cost, evidence, advice, gain=Gain(0, cost), confidence="medium", places=places_of_stages(trace, "nms")
+        )

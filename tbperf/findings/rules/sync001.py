@@ -36,7 +36,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, advise, gain_of
+from tbperf.findings.finding import Evidence, advise, gain_of, places_of_calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,4 +69,5 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             device.device,
             gain,
             "medium",
+            places=places_of_calls(calls),
         )

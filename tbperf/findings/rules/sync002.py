@@ -32,7 +32,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, advise, argument, gain_of
+from tbperf.findings.finding import Evidence, advise, argument, gain_of, places_of_calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,4 +61,5 @@ def find(trace: TraceReport) -> Iterator[Saying]:
                 device.device,
                 gain,
                 "medium",
+                places=places_of_calls(calls),
             )

@@ -15,6 +15,7 @@ change what the program does:
     ranges.py     shows the stages to torch.profiler and NVTX
     windows.py    when to run the profiler, and the profiler itself
     steps.py      the log of all steps
+    fetches.py    what loading each batch was spent on, also in the loader's workers
     journal.py    what the parent process must know
     recorder.py   puts these together: sessions of steps
     hooks_*.py    where Ultralytics and torch are tapped
@@ -30,14 +31,14 @@ import sys
 
 def arm(settings: str) -> None:
     """Prepare to record this process; ``settings`` is JSON that ``tbperf record`` left."""
-    from . import hooks_predict, hooks_shared, hooks_train, hooks_val
+    from . import hooks_loader, hooks_predict, hooks_shared, hooks_train, hooks_val
     from .imports import ImportHooks
     from .recorder import Recorder
 
     recorder = Recorder(json.loads(settings))
     recorder.journal.write("started", executable=os.path.basename(sys.executable))
     hooks = ImportHooks(recorder.guard)
-    for taps in (hooks_shared, hooks_train, hooks_val, hooks_predict):
+    for taps in (hooks_shared, hooks_loader, hooks_train, hooks_val, hooks_predict):
         taps.register(hooks, recorder)
     hooks.install()
     atexit.register(recorder.finish)

@@ -10,9 +10,12 @@ from typing import Any, Callable
 class Guard:
     """Calls tbperf's code; the first exception is printed, switches tbperf off, goes no further."""
 
-    def __init__(self, on_failure: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, on_failure: Callable[[str, str], None], on_missing: Callable[[str], None] = lambda _what: None
+    ) -> None:
         self.tripped = False
         self._on_failure = on_failure
+        self._on_missing = on_missing
 
     def __call__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Return what ``function`` returns, or None when it fails or tbperf is off already."""
@@ -23,6 +26,10 @@ class Guard:
         except Exception as error:
             self.trip(error)
             return None
+
+    def missing(self, what: str) -> None:
+        """Tell that a version of torch or Ultralytics does not have something; the rest is recorded."""
+        self(self._on_missing, what)
 
     def trip(self, error: Exception) -> None:
         """Switch tbperf off for good."""

@@ -23,9 +23,13 @@ def register(hooks: ImportHooks, recorder: Recorder) -> None:
     """Tap this module when the program imports it."""
 
     def on_predictor(module: ModuleType) -> None:
-        predictor = module.BasePredictor
-        predictor.stream_inference = _streaming(predictor.stream_inference, recorder)
-        observe(predictor, "run_callbacks", _callbacks(recorder), recorder.guard)
+        predictor = getattr(module, "BasePredictor", None)
+        results = getattr(predictor, "stream_inference", None)
+        if predictor is None or results is None:
+            recorder.guard.missing(module.__name__ + ".BasePredictor.stream_inference")
+            return
+        predictor.stream_inference = _streaming(results, recorder)
+        observe(module, "BasePredictor.run_callbacks", _callbacks(recorder), recorder.guard)
         recorder.journal.write("reached", module=module.__name__)
 
     for package in PACKAGES:

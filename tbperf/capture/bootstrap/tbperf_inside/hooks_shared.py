@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .patching import Enter, Leave, observe
+from .patching import Enter, Leave, observe, observe_if_there
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -31,27 +31,26 @@ def register(hooks: ImportHooks, recorder: Recorder) -> None:
     """Tap these modules when the program imports them."""
 
     def on_loader(module: ModuleType) -> None:
-        observe(module._BaseDataLoaderIter, "__next__", _next_batch(recorder), recorder.guard)
+        observe(module, "_BaseDataLoaderIter.__next__", _next_batch(recorder), recorder.guard)
 
     def on_ops(module: ModuleType) -> None:
-        profile = getattr(module, "Profile", None)
-        if profile is not None:
-            observe(profile, "__enter__", _block_begins(recorder), recorder.guard)
-            observe(profile, "__exit__", _block_ends(recorder), recorder.guard)
+        observe(module, "Profile.__enter__", _block_begins(recorder), recorder.guard)
+        observe(module, "Profile.__exit__", _block_ends(recorder), recorder.guard)
         on_nms(module)
 
     def on_nms(module: ModuleType) -> None:
-        observe(module, "non_max_suppression", stage(recorder, "nms", "val", "predict"), recorder.guard)
+        # Newer versions keep it in a module of its own.
+        observe_if_there(module, "non_max_suppression", stage(recorder, "nms", "val", "predict"), recorder.guard)
 
     def on_torch_utils(module: ModuleType) -> None:
-        observe(module.ModelEMA, "update", stage(recorder, "ema", "train"), recorder.guard)
+        observe(module, "ModelEMA.update", stage(recorder, "ema", "train"), recorder.guard)
 
     def on_backend(module: ModuleType) -> None:
-        observe(module.AutoBackend, "__init__", stage(recorder, "load_model"), recorder.guard)
-        observe(module.AutoBackend, "warmup", stage(recorder, "warmup"), recorder.guard)
+        observe(module, "AutoBackend.__init__", stage(recorder, "load_model"), recorder.guard)
+        observe(module, "AutoBackend.warmup", stage(recorder, "warmup"), recorder.guard)
 
     def on_exporter(module: ModuleType) -> None:
-        observe(module.Exporter, "__call__", stage(recorder, "export"), recorder.guard)
+        observe(module, "Exporter.__call__", stage(recorder, "export"), recorder.guard)
 
     hooks.after("torch.utils.data.dataloader", on_loader)
     for package in PACKAGES:

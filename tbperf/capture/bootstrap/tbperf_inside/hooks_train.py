@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .hooks_shared import PACKAGES, count, stage
-from .patching import Enter, Leave, observe, observe_hierarchy
+from .patching import Enter, Leave, observe, observe_hierarchy, observe_if_there
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -28,19 +28,18 @@ def register(hooks: ImportHooks, recorder: Recorder) -> None:
     """Tap these modules when the program imports them."""
 
     def on_trainer(module: ModuleType) -> None:
-        trainer = module.BaseTrainer
-        observe(trainer, "_do_train", _training(recorder), recorder.guard)
-        observe(trainer, "_setup_train", _setup(recorder), recorder.guard)
-        observe(trainer, "run_callbacks", _callbacks(recorder), recorder.guard)
+        observe(module, "BaseTrainer._do_train", _training(recorder), recorder.guard)
+        observe(module, "BaseTrainer._setup_train", _setup(recorder), recorder.guard)
+        observe(module, "BaseTrainer.run_callbacks", _callbacks(recorder), recorder.guard)
         recorder.journal.write("reached", module=module.__name__)
 
     def on_tensor(module: ModuleType) -> None:
-        observe(module.Tensor, "backward", _backward(recorder), recorder.guard)
+        observe(module, "Tensor.backward", _backward(recorder), recorder.guard)
 
     def on_models(module: ModuleType) -> None:
         for model in list(vars(module).values()):
             if isinstance(model, type) and "init_criterion" in vars(model):
-                observe(model, "init_criterion", _criterion_made(recorder), recorder.guard)
+                observe_if_there(model, "init_criterion", _criterion_made(recorder), recorder.guard)
 
     hooks.after("torch._tensor", on_tensor)
     hooks.after("ultralytics.nn.tasks", on_models)
@@ -61,15 +60,16 @@ def _training(recorder: Recorder) -> Enter:
 def _setup(recorder: Recorder) -> Enter:
     def enter(trainer: Any, *_args: Any, **_kwargs: Any) -> Leave | None:
         kind = type(trainer)
-        taps = {
+        leaves = {
             "preprocess_batch": _leaf(recorder, "preprocess", behind="forward"),
             "optimizer_step": _leaf(recorder, "optimizer", behind="log"),
-            # Until 8.0.1xx the trainer was its own criterion.
-            "criterion": _loss(recorder),
-            **{method: stage(recorder, name) for method, name in _NESTED.items()},
         }
-        for method, enter_method in taps.items():
-            observe_hierarchy(kind, method, enter_method, recorder.guard)
+        others = {method: stage(recorder, name) for method, name in _NESTED.items()}
+        # Until 8.0.1xx the trainer was its own criterion.
+        others["criterion"] = _loss(recorder)
+        for method, enter_method in (*leaves.items(), *others.items()):
+            if not observe_hierarchy(kind, method, enter_method, recorder.guard) and method in leaves:
+                recorder.guard.missing(f"{kind.__name__}.{method}")
         return recorder.nested("setup")
 
     return enter
@@ -107,7 +107,7 @@ def _loss(recorder: Recorder) -> Enter:
 def _criterion_made(recorder: Recorder) -> Enter:
     def leave(criterion: Any) -> None:
         if criterion is not None:
-            observe(type(criterion), "__call__", _loss(recorder), recorder.guard)
+            observe_if_there(type(criterion), "__call__", _loss(recorder), recorder.guard)
 
     def enter(*_args: Any, **_kwargs: Any) -> Leave:
         return leave
@@ -171,7 +171,8 @@ def _epoch_begins(recorder: Recorder, trainer: Any) -> None:
         session.left = count(loader)
         session.passes_left = trainer.epochs - trainer.epoch - 1
         session.batch = getattr(loader, "batch_size", None) or trainer.batch_size
-        session.queue_capacity = loader.num_workers * (getattr(loader, "prefetch_factor", None) or 0)
+        session.prefetch = getattr(loader, "prefetch_factor", None)
+        session.queue_capacity = loader.num_workers * (session.prefetch or 0)
         session.note_optimizer(_interval(trainer))
 
 

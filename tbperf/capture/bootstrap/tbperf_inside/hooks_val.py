@@ -18,8 +18,8 @@ def register(hooks: ImportHooks, recorder: Recorder) -> None:
     """Tap this module when the program imports it."""
 
     def on_validator(module: ModuleType) -> None:
-        observe(module.BaseValidator, "__call__", _validation(recorder), recorder.guard)
-        observe(module.BaseValidator, "run_callbacks", _callbacks(recorder), recorder.guard)
+        observe(module, "BaseValidator.__call__", _validation(recorder), recorder.guard)
+        observe(module, "BaseValidator.run_callbacks", _callbacks(recorder), recorder.guard)
         recorder.journal.write("reached", module=module.__name__)
 
     for package in PACKAGES:
@@ -63,7 +63,7 @@ def _learn(session: Session, validator: Any) -> None:
     loader = validator.dataloader
     session.left = count(loader)
     session.batch = getattr(loader, "batch_size", None)
-    session.queue_capacity = 0
+    session.prefetch = getattr(loader, "prefetch_factor", None)
 
 
 def _batch_ends(session: Session, validator: Any) -> None:

@@ -36,15 +36,29 @@ def observed(function: Callable[..., Any], enter: Enter, guard: Guard) -> Callab
     return observer
 
 
-def observe(owner: Any, name: str, enter: Enter, guard: Guard) -> None:
-    """Observe ``owner.name``, once; an owner (class or module) without it is left as it is."""
+def observe(owner: Any, path: str, enter: Enter, guard: Guard) -> None:
+    """Observe ``owner.path``, once; what a class or module does not have is told, and the rest goes on."""
+    if not observe_if_there(owner, path, enter, guard):
+        guard.missing(f"{owner.__name__}.{path}")
+
+
+def observe_if_there(owner: Any, path: str, enter: Enter, guard: Guard) -> bool:
+    """Observe ``owner.path``, once; return whether there is such a thing: not every version has it."""
+    *above, name = path.split(".")
+    for part in above:
+        owner = getattr(owner, part, None)
     function = getattr(owner, name, None)
-    if callable(function) and not hasattr(function, _MARK):
+    if not callable(function):
+        return False
+    if not hasattr(function, _MARK):
         setattr(owner, name, observed(function, enter, guard))
+    return True
 
 
-def observe_hierarchy(cls: type, name: str, enter: Enter, guard: Guard) -> None:
+def observe_hierarchy(cls: type, name: str, enter: Enter, guard: Guard) -> bool:
     """Observe each definition of ``name`` in the hierarchy: overrides need not call parents."""
+    found = False
     for base in cls.__mro__:
         if name in vars(base) and base is not object:
-            observe(base, name, enter, guard)
+            found |= observe_if_there(base, name, enter, guard)
+    return found

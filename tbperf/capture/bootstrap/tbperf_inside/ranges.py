@@ -9,6 +9,12 @@ from .stages import Ranges
 
 Token = Tuple[Any, bool]
 
+_LISTENING = ("NVTX_INJECTION64_PATH", "NSYS_PROFILING_SESSION_ID")
+"""In the environment where an NVTX tool watches the program, also without CUDA."""
+
+_WINDOW = "tbperf/window"
+"""What nsys captures where it cannot wait for cudaProfilerStart; capture/nsight.py names it."""
+
 
 class ProfilerRanges(Ranges):
     """Ranges under the same name in both worlds.
@@ -23,6 +29,7 @@ class ProfilerRanges(Ranges):
         self._nvtx: Any = None
         self._enter: Any = None
         self._exit: Any = None
+        self._window: Any = None
 
     def connect(self) -> None:
         """Look for the profilers; called when the program has imported torch."""
@@ -34,13 +41,24 @@ class ProfilerRanges(Ranges):
         self._exit = getattr(torch.autograd, "_record_function_with_args_exit", None)
         if self._enter is None or self._exit is None:
             self._enter, self._exit = _enter_record_function, _exit_record_function
-        if torch.cuda.is_available() or os.environ.get("NVTX_INJECTION64_PATH"):
+        if torch.cuda.is_available() or any(name in os.environ for name in _LISTENING):
             self._nvtx = _torch_nvtx()
 
     @property
     def nvtx_connected(self) -> bool:
         """Whether ranges go to NVTX too."""
         return self._nvtx is not None
+
+    def begin_window(self) -> None:
+        """Open the range that tells Nsight Systems what to capture; it encloses whole steps."""
+        if self._nvtx is not None:
+            self._window = self._nvtx.rangeStartA(_WINDOW)
+
+    def end_window(self) -> None:
+        """Close that range."""
+        if self._nvtx is not None and self._window is not None:
+            self._nvtx.rangeEnd(self._window)
+            self._window = None
 
     def open(self, name: str) -> Token | None:
         """Open a range on this thread."""

@@ -9,12 +9,13 @@ import threading
 import time
 from typing import Any, Callable
 
+from .fetches import FetchLog, WindowFlag
 from .guard import Guard
 from .journal import Journal
 from .ranges import ProfilerRanges
 from .stages import Frame, StageMachine
 from .steps import StepLog, step_log_path
-from .windows import Plan, Position, TraceFiles, Windows
+from .windows import Capture, NsightCapture, Plan, Position, TorchCapture, TraceFiles, Windows
 
 
 class Session:
@@ -31,6 +32,8 @@ class Session:
         self.left: int | None = None
         self.passes_left = 0
         self.queue_capacity = 0
+        self.prefetch: int | None = None
+        """Batches that each worker of the loader prepares ahead."""
         self.batch: int | None = None
         self.images: int | None = None
         self.queue: int | None = None
@@ -88,7 +91,7 @@ class Recorder:
     def __init__(self, settings: dict[str, Any]) -> None:
         self._settings = settings
         self._parents: list[Any] = []
-        self.guard = Guard(self._stop)
+        self.guard = Guard(self._stop, self._note_missing)
         self._begin()
 
     def _begin(self) -> None:
@@ -103,7 +106,13 @@ class Recorder:
         self.steps_done: dict[str, int] = {}
         plans = {phase: Plan(**plan) for phase, plan in settings["plans"].items()}
         files = TraceFiles(folder, process)
-        self._windows = Windows(plans, settings["profiler"], self.ranges, files, self.journal.write)
+        capture: Capture = (
+            NsightCapture(self.ranges)
+            if settings["nsys"]
+            else TorchCapture(settings["profiler"], self.ranges, files, self.journal.write)
+        )
+        self._windows = Windows(plans, capture, self.journal.write, WindowFlag(folder), settings["max_bytes"])
+        self.fetches = FetchLog(folder)
         self._log = StepLog(step_log_path(folder, process))
         self._sessions: list[Session] = []
         self._thread: int | None = None
@@ -166,6 +175,8 @@ class Recorder:
         about = {
             "rank": self.rank,
             "batch": session.batch,
+            "prefetch": session.prefetch,
+            "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
             "pid": os.getpid(),
             "tbperf": self._settings["version"],
         }
@@ -258,6 +269,9 @@ class Recorder:
         _quietly(self._windows.abort)
         _quietly(self._log.flush)
         self._sessions.clear()
+
+    def _note_missing(self, what: str) -> None:
+        self.journal.write("missing", what=what)
 
     def _claim_thread(self) -> bool:
         if self.muted:

@@ -1,4 +1,4 @@
-"""When to run torch.profiler (Schedule: pure arithmetic), and running it (Windows)."""
+"""When to capture (Schedule: pure arithmetic), doing it (Windows), and what with (Capture)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Iterator, NamedTuple
 
 if TYPE_CHECKING:
+    from .fetches import WindowFlag
     from .ranges import ProfilerRanges
 
 _FEWEST_STEPS = 3
@@ -138,7 +139,7 @@ class TraceFiles(NamedTuple):
 
 
 class Windows:
-    """Runs the profiler for one window at a time, and writes what it saw when the window ends.
+    """Captures one window at a time, and writes what it saw when the window ends.
 
     Writing at once costs the same as writing later, and what is written survives a SIGKILL.
     """
@@ -146,61 +147,64 @@ class Windows:
     def __init__(
         self,
         plans: dict[str, Plan],
-        options: dict[str, bool],
-        ranges: ProfilerRanges,
-        files: TraceFiles,
+        capture: Capture,
         journal: Callable[..., None],
+        flag: WindowFlag,
+        max_bytes: int,
     ) -> None:
         self._schedules = {phase: Schedule(plan) for phase, plan in plans.items()}
-        self._options = options
-        self._ranges = ranges
-        self._files = files
+        self._capture = capture
         self._journal = journal
-        self._profiler: Any = None
+        self._flag = flag
+        self._max_bytes = max_bytes
+        self._written = 0
+        self._memory_before = 0
         self._window: Window | None = None
         self._phase = ""
         self._done = 0
-        self._blocked = False
 
     @property
     def state(self) -> str:
         """``off``, ``warmup`` or ``active``."""
         if self._window is None:
             return "off"
-        return "active" if self._ranges.recording else "warmup"
+        return "active" if self._capture.on else "warmup"
 
     def before_step(self, phase: str, position: Position, about: dict[str, Any]) -> None:
-        """Start or arm the profiler if the schedule says so; ``about`` becomes metadata."""
+        """Start or arm the capture if the schedule says so; ``about`` becomes metadata."""
         if self._window is None:
             schedule = self._schedules.get(phase)
             window = schedule.decide(position) if schedule is not None else None
-            if window is None or not self._prepare(phase):
+            if window is None or self._written >= self._max_bytes or not self._capture.prepare(phase):
                 return
             self._window, self._phase, self._done = window, phase, 0
+            self._flag.raise_()
         if phase == self._phase and position.step == self._window.first:
-            self._start({"phase": phase, "first_step": position.step, **about})
+            self._memory_before = _resident_bytes()
+            self._capture.start({"phase": phase, "first_step": position.step, **about})
 
     def after_step(self, phase: str, step: int) -> None:
         """Count a whole step, and end the window behind its last."""
-        if self._window is not None and phase == self._phase:
-            self._done += self._ranges.recording
-            if step + 1 >= self._window.end:
-                self.close(phase, step + 1)
+        if self._window is None or phase != self._phase:
+            return
+        self._done += self._capture.on
+        if step + 1 >= self._window.end:
+            self.close(phase, step + 1)
+        elif self._capture.on and _resident_bytes() - self._memory_before > self._max_bytes:
+            self._note_limit(f"the window of {phase} ended {self._window.end - step - 1} steps early")
+            self.close(phase, step + 1)
 
     def close(self, phase: str, next_step: int) -> None:
         """End the window of this phase, if one is open, and write its trace."""
         if self._window is None or phase != self._phase:
             return
         window, self._window = self._window, None
+        self._flag.lower()
         self._schedules[phase].recorded(self._done, next_step)
-        recorded = self._ranges.recording
-        profiler = self._stop()
-        if not recorded:
+        captured = self._capture.on
+        file = self._capture.stop()
+        if not captured:
             return
-        path = self._files.new()
-        # A name that no reader looks for, until the file is whole.
-        profiler.export_chrome_trace(path + ".part")
-        os.replace(path + ".part", path)
         self._journal(
             "window",
             phase=phase,
@@ -208,25 +212,110 @@ class Windows:
             steps=self._done,
             planned_steps=window.end - window.first,
             warmup_steps=window.first - window.begin,
-            file=os.path.basename(path),
+            file="" if file is None else os.path.basename(file),
         )
+        if file is not None:
+            self._written += os.path.getsize(file)
+            if self._written >= self._max_bytes:
+                self._note_limit("no further window was opened")
 
     def abort(self) -> None:
-        """Stop the profiler after a failure and forget what it saw."""
+        """Stop the capture after a failure and forget what it saw."""
         self._window = None
-        if self._profiler is not None:
-            self._stop()
+        self._capture.abort()
+        self._flag.lower()
 
-    def _stop(self) -> Any:
-        profiler, self._profiler = self._profiler, None
-        if not self._ranges.recording:
-            # Still warming up: a profiler must have started to be stopped.
-            profiler.start_trace()
-        self._ranges.recording = False
-        profiler.stop_trace()
-        return profiler
+    def _note_limit(self, what: str) -> None:
+        self._journal("note", text=f"{what}: the limit of {self._max_bytes:,} bytes (--max-bytes) was reached")
 
-    def _prepare(self, phase: str) -> bool:
+
+def _resident_bytes() -> int:
+    """Return the memory of this process; a profiler keeps its events there until the window ends."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+class Capture:
+    """Something that captures a window: prepared before its warm-up, started and stopped around its steps."""
+
+    on = False
+    """Whether it captures."""
+
+    def prepare(self, _phase: str) -> bool:
+        """Get ready; return whether there may be a window now."""
+        raise NotImplementedError
+
+    def start(self, _about: dict[str, Any]) -> None:
+        """Begin to capture, with what is to be told about it."""
+        raise NotImplementedError
+
+    def stop(self) -> str | None:
+        """End; return the file that was written, None where nothing was or another process writes it."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """End, and forget what was captured."""
+        raise NotImplementedError
+
+
+class NsightCapture(Capture):
+    """Tells Nsight Systems, which runs the whole program, where its one window lies.
+
+    CUPTI has one subscriber: torch's profiler stays off.
+    """
+
+    def __init__(self, ranges: ProfilerRanges) -> None:
+        self._ranges = ranges
+        self._captured = False
+
+    def prepare(self, _phase: str) -> bool:
+        """Be ready for the first window; nsys stops with the first capture range."""
+        return not self._captured
+
+    def start(self, _about: dict[str, Any]) -> None:
+        """Begin the capture range, both kinds: nsys was told to wait for one of them."""
+        import torch
+
+        self._captured = self.on = True
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+            torch.cuda.cudart().cudaProfilerStart()
+        self._ranges.begin_window()
+
+    def stop(self) -> str | None:
+        """End the capture range."""
+        if self.on:
+            import torch
+
+            self._ranges.end_window()
+            if torch.cuda.is_available():
+                torch.cuda.cudart().cudaProfilerStop()
+        self.on = False
+        return None
+
+    def abort(self) -> None:
+        """End the capture range."""
+        self.stop()
+
+
+class TorchCapture(Capture):
+    """Runs torch.profiler."""
+
+    def __init__(
+        self, options: dict[str, bool], ranges: ProfilerRanges, files: TraceFiles, journal: Callable[..., None]
+    ) -> None:
+        self._options = options
+        self._ranges = ranges
+        self._files = files
+        self._journal = journal
+        self._profiler: Any = None
+        self._blocked = False
+
+    def prepare(self, phase: str) -> bool:
+        """Make a profiler and let it warm up, unless the program runs one of its own."""
         import torch
         from torch.autograd import profiler as autograd_profiler
 
@@ -248,7 +337,8 @@ class Windows:
             self._profiler.prepare_trace()
         return True
 
-    def _start(self, about: dict[str, Any]) -> None:
+    def start(self, about: dict[str, Any]) -> None:
+        """Begin to record."""
         metadata = {
             "schema": "tbperf-trace/1",
             **about,
@@ -261,7 +351,33 @@ class Windows:
         self._profiler.start_trace()
         if preset is None:
             self._profiler.add_metadata_json("tbperf", json.dumps(metadata))
-        self._ranges.recording = True
+        self.on = self._ranges.recording = True
+
+    def stop(self) -> str | None:
+        """End, and write the trace."""
+        recorded = self.on
+        profiler = self._end()
+        if not recorded:
+            return None
+        path = self._files.new()
+        # A name that no reader looks for, until the file is whole.
+        profiler.export_chrome_trace(path + ".part")
+        os.replace(path + ".part", path)
+        return path
+
+    def abort(self) -> None:
+        """End, and forget what was recorded."""
+        if self._profiler is not None:
+            self._end()
+
+    def _end(self) -> Any:
+        profiler, self._profiler = self._profiler, None
+        if not self.on:
+            # Still warming up: a profiler must have started to be stopped.
+            profiler.start_trace()
+        self.on = self._ranges.recording = False
+        profiler.stop_trace()
+        return profiler
 
 
 @contextlib.contextmanager

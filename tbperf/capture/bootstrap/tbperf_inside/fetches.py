@@ -1,0 +1,135 @@
+"""What loading each batch was spent on: compact records of the loader's workers, which no profiler sees.
+
+A worker keeps the records of its last few batches and writes them only around the windows of the process that it
+works for, so that a long run leaves as little as a short one.  A file is a sequence of chunks, one a batch: a line of
+JSON that says whose they are, then so many records of `RECORD`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import threading
+import time
+from collections import deque
+from typing import Callable
+
+RECORD = struct.Struct("<QQHH")
+"""Start (system clock, ns), duration (ns), index into the chunk's names, depth (0: the whole fetch)."""
+
+_KEPT_BATCHES = 8
+"""More than a worker prepares ahead: what it fetched for the first steps of a window."""
+
+FETCH = "fetch"
+
+
+class WindowFlag:
+    """One byte in a file: whether the profiler is on in a process.  Its loader's workers look at it."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = os.path.join(folder, "journal")
+        self._file: int | None = None
+
+    def raise_(self) -> None:
+        """Tell the workers of this process that a window began."""
+        self._write(b"1")
+
+    def lower(self) -> None:
+        """Tell them that it ended."""
+        self._write(b"0")
+
+    def _write(self, state: bytes) -> None:
+        if self._file is None:
+            self._file = os.open(self._path(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        os.pwrite(self._file, state, 0)
+
+    def is_set(self, pid: int) -> bool:
+        """Return what the process ``pid`` told last."""
+        if self._file is None:
+            try:
+                self._file = os.open(self._path(pid), os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return False
+        return os.pread(self._file, 1, 0) == b"1"
+
+    def _path(self, pid: int) -> str:
+        return os.path.join(self._folder, f"window.{pid}")
+
+
+class FetchLog:
+    """The records of one process that loads batches: a worker, or the program itself where it has none."""
+
+    def __init__(self, folder: str) -> None:
+        self._path = os.path.join(folder, f"loader.{os.getpid()}.bin")
+        self._flag = WindowFlag(folder)
+        self._records: list[tuple[int, int, int, int]] = []
+        self._names: dict[str, int] = {}
+        self._kept: deque[bytes] = deque(maxlen=_KEPT_BATCHES)
+        self._open: list[str] = []
+        self._thread = 0
+        self._batches = 0
+        self._was_on = False
+        self._worker: tuple[int | None, int] | None = None
+
+    @property
+    def innermost(self) -> str | None:
+        """What is open on this thread; None outside of a fetch."""
+        return self._open[-1] if self._open and self._thread == threading.get_ident() else None
+
+    def begin(self, name: str) -> Callable[[object], None]:
+        """Open a record; returns what closes it."""
+        if not self._open:
+            self._thread = threading.get_ident()
+        self._open.append(name)
+        depth = len(self._open)
+        started = time.time_ns()
+
+        def end(_result: object) -> None:
+            dur_ns = max(0, time.time_ns() - started)
+            code = self._names.setdefault(name, len(self._names))
+            self._records.append((started, dur_ns, code, depth - 1))
+            # What an exception of the program left open inside ends with it.
+            del self._open[depth - 1 :]
+            if depth == 1:
+                self._end_batch()
+
+        return end
+
+    def _end_batch(self) -> None:
+        if self._worker is None:
+            self._worker = _whose_worker()
+        number, parent = self._worker
+        about = {
+            "worker": number,
+            "pid": os.getpid(),
+            "parent": parent,
+            "batch": self._batches,
+            "records": len(self._records),
+            "names": list(self._names),
+        }
+        records = b"".join([RECORD.pack(*record) for record in self._records])
+        self._kept.append(json.dumps(about).encode() + b"\n" + records)
+        self._records.clear()
+        self._batches += 1
+        on = self._flag.is_set(parent)
+        if on or self._was_on:
+            # Once more after the window: that batch began inside it.
+            with open(self._path, "ab") as file:
+                file.write(b"".join(self._kept))
+            self._kept.clear()
+        self._was_on = on
+
+
+def _whose_worker() -> tuple[int | None, int]:
+    """Return the worker's number (None in the program itself) and the process that it works for."""
+    import multiprocessing
+
+    import torch
+
+    info = torch.utils.data.get_worker_info()
+    if info is None:
+        return None, os.getpid()
+    # Not getppid: workers of a fork server are that server's children.
+    parent = multiprocessing.parent_process()
+    return info.id, os.getppid() if parent is None or parent.pid is None else parent.pid

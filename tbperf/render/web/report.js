@@ -1,0 +1,675 @@
+// The report on one page: verdict and findings first, then where the time went, then every table.
+//
+// drawReport takes the report document (docs/report.schema.json), the words that explain it, and timelines (one a
+// trace, or null), and draws into an element. It computes nothing that the report does not hold.
+
+import { bars, lineChart, stackedBar, stepStrip } from "./charts.js";
+import { copyText, el, printable } from "./dom.js";
+import { bytes, duration, fileName, plain, share, shareAtLeast, withUnit } from "./format.js";
+import { markdown } from "./markdown.js";
+import { stageColor } from "./stages.js";
+import { columnsOf, shown, table } from "./table.js";
+import { drawTimeline } from "./timeline.js";
+
+const OWNERS = [
+  ["compute_ns", "kernels"],
+  ["exposed_comm_ns", "collectives"],
+  ["exposed_memcpy_ns", "copies"],
+  ["exposed_memset_ns", "memsets"],
+  ["idle_ns", "idle"],
+];
+
+const SEVERITIES = { high: "●", medium: "◐", low: "○", info: "·" };
+
+/** The lists of a trace: [key in the report, title, columns in their order, columns not shown]. */
+const TABLES = [
+  ["kernels", "Kernels", [
+    "name", ["total_ns", "time"], "share", "calls", ["mean_ns", "mean"], ["max_ns", "longest"], "family",
+    ["tensor_cores", "tensor cores"], ["stage", "launched in"], "blocks", ["block_threads", "threads a block"],
+    ["occupancy", "occupancy %"], ["min_ns", "shortest"], "device"]],
+  ["families", "Kernels by sort of work", ["family", ["total_ns", "time"], "share", "calls", ["tiny_calls", "calls < 10 µs"]]],
+  ["operators", "Operators", [
+    "name", ["self_ns", "own time"], "share", "calls", ["total_ns", "with callees"], ["gpu_ns", "GPU work"], ["stage", "in stage"]]],
+  ["operator_shapes", "Operators by inputs", ["name", "shapes", ["self_ns", "own time"], "share", "calls", ["gpu_ns", "GPU work"]]],
+  ["modules", "Modules", ["path", ["self_ns", "own time"], "calls", ["gpu_ns", "GPU work"], ["backward_gpu_ns", "GPU work of its backward"]]],
+  ["memcpy", "Copies", [
+    ["copy_kind", "direction"], ["host_memory", "host memory"], ["total_ns", "time"], ["exposed_ns", "exposed"],
+    ["host_blocked_ns", "host blocked"], "calls", ["bytes", "size"], ["bytes_per_s", "speed"]]],
+  ["collectives", "Collectives", ["operation", ["total_ns", "time"], ["exposed_ns", "exposed"], "calls", "device"]],
+  ["syncs", "Calls that wait for the GPU", [["api", "call"], ["host_ns", "host time"], "calls", "stage", ["op", "operator"]]],
+  ["allocations", "Allocation calls", [["api", "call"], ["host_ns", "host time"], "calls", "stage", ["op", "operator"]]],
+  ["module_loads", "Loading of modules", [["api", "call"], ["host_ns", "host time"], "calls", "stage", ["op", "operator"]]],
+  ["memory", "Memory", [
+    "device", ["peak_allocated_bytes", "peak"], ["peak_reserved_bytes", "reserved"], ["capacity_bytes", "capacity"],
+    "allocations", ["allocated_bytes", "allocated in all"]], ["stage_peak_bytes"]],
+  ["threads", "Threads in operators", ["thread", "main", ["busy_ns", "busy"], "share"]],
+];
+
+/** Drawn by a section of their own, or part of the head. */
+const ELSEWHERE = new Set([
+  "path", "format", "rank", "world_size", "phase", "run", "bytes", "events", "resolution_ns", "gpus", "versions", "dropped",
+  "notes", "truncated", "linked_share", "devices", "idle", "gaps", "gap_lengths", "what_if", "launches", "steps", "stages",
+  "skipped", ...TABLES.map(([key]) => key),
+]);
+
+/**
+ * Draw a report. timelines: one document a trace, null where there is none, or a promise of either.
+ * Returns {select(index)}: which of several traces is shown.
+ */
+export function drawReport(root, { report, words, timelines = [], level = 1 }) {
+  const page = new Page(report, words, timelines, level);
+  root.replaceChildren(...page.draw());
+  page.select(0);
+  return page;
+}
+
+/** Name a trace among others. */
+export function traceLabel(trace) {
+  const parts = [trace.phase, trace.rank === null ? null : `rank ${trace.rank}`].filter(Boolean);
+  return parts.length ? parts.join(" ") : printable(fileName(trace.path));
+}
+
+/** The handful of figures that stand for a trace: [{key, label, value, text, title}]. */
+export function keyFigures(trace, report, words) {
+  const figures = [];
+  const add = (key, label, value, text, title = null) => figures.push({ key, label, value, text, title });
+  const steps = trace.steps;
+  if (steps.length) {
+    const mean = steps.reduce((sum, step) => sum + step.dur_ns, 0) / steps.length;
+    add("step_ns", "a step", mean, duration(mean), `mean of ${steps.length} steps on the host`);
+  }
+  for (const device of trace.devices) {
+    const of = trace.devices.length > 1 ? `GPU ${device.device} ` : "GPU ";
+    const window = Math.max(1, device.window_ns);
+    add(`busy_${device.device}`, `${of}busy`, device.busy_ns / window, share(device.busy_ns / window), duration(device.busy_ns));
+    add(`idle_${device.device}`, `${of}idle`, device.idle_ns / window, share(device.idle_ns / window), duration(device.idle_ns));
+  }
+  for (const row of trace.idle.slice(0, 1)) {
+    const cause = words.causes[row.cause]?.words ?? row.cause;
+    add("cause", cause, row.idle_ns, duration(row.idle_ns), "the largest cause of idle time");
+  }
+  if (!trace.devices.length) {
+    for (const row of trace.stages.filter((stage) => stage.stage).slice(0, 3)) {
+      add(`stage_${row.stage}`, printable(row.stage), row.share, share(row.share), duration(row.host_ns));
+    }
+  }
+  const kernels = trace.devices.reduce((sum, device) => sum + device.kernels, 0);
+  if (kernels) {
+    const per = steps.length ? kernels / steps.length : kernels;
+    add("kernels", steps.length ? "kernels a step" : "kernels", per, plain(Math.round(per)));
+  }
+  const findings = findingsOf(report, trace).filter((finding) => finding.severity !== "info");
+  add("findings", findings.length === 1 ? "finding" : "findings", findings.length, plain(findings.length));
+  return figures;
+}
+
+function findingsOf(report, trace) {
+  return report.findings.filter((finding) => finding.rank === trace.rank && finding.phase === trace.phase);
+}
+
+class Page {
+  constructor(report, words, timelines, level) {
+    this.report = report;
+    this.words = words;
+    this.timelines = timelines;
+    this.level = level;
+    this.body = el("div.trace");
+    this.nav = el("nav.contents", { "aria-label": "Contents" });
+    this.timeline = null;
+  }
+
+  heading(text, deeper = 1, id = null) {
+    return el(`h${Math.min(6, this.level + deeper)}`, { id }, text);
+  }
+
+  section(id, title, ...content) {
+    const children = content.flat().filter(Boolean);
+    if (!children.length) return null;
+    return el("section", { id: `${id}`, "aria-label": title, "data-title": title }, this.heading(title), children);
+  }
+
+  draw() {
+    const { report } = this;
+    const head = el(
+      "header.head",
+      {},
+      el("p.product", {}, "tbperf report"),
+      el(`h${this.level}.verdict`, {}, printable(report.verdict[0] ?? "Nothing to report")),
+      report.verdict.slice(1).map((sentence) => el("p.verdict", {}, printable(sentence))),
+      this.cautions(),
+    );
+    const several = report.traces.length > 1 && this.switcher();
+    return [head, several, el("div.layout", {}, this.nav, this.body)].filter(Boolean);
+  }
+
+  cautions() {
+    if (!this.report.cautions.length) return null;
+    return el(
+      "ul.cautions",
+      { "aria-label": "What makes the figures less certain" },
+      this.report.cautions.map((caution) => el("li", {}, printable(caution))),
+    );
+  }
+
+  /** Draw what is drawn in pixels again, in the colours that hold now. */
+  repaint() {
+    this.timeline?.repaint();
+  }
+
+  /** All traces in a table, each of which can be chosen. */
+  switcher() {
+    this.buttons = this.report.traces.map((trace, at) =>
+      el("button.choose", { type: "button", "aria-pressed": "false", click: () => this.select(at) }, traceLabel(trace)),
+    );
+    const rows = this.report.traces.map((trace, at) => {
+      const steps = trace.steps.length;
+      const device = trace.devices[0];
+      const window = device ? Math.max(1, device.window_ns) : 1;
+      return {
+        trace: at,
+        steps,
+        step_ns: steps ? trace.steps.reduce((sum, step) => sum + step.dur_ns, 0) / steps : null,
+        busy_share: device ? device.busy_ns / window : null,
+        idle_share: device ? device.idle_ns / window : null,
+        findings: findingsOf(this.report, trace).length,
+        file: trace.path,
+      };
+    });
+    const columns = columnsOf(rows, [["trace", "trace"], "steps", ["step_ns", "step"], ["busy_share", "busy"], ["idle_share", "idle"], "findings", "file"]);
+    columns[0] = { ...columns[0], figure: false, cell: (at) => this.buttons[at] };
+    return el(
+      "section.traces",
+      { "aria-label": "Traces of this report" },
+      table({ caption: `${rows.length} traces`, note: "choose the one to look at", columns, rows, few: 16 }),
+      this.ranks(),
+    );
+  }
+
+  ranks() {
+    const { ranks, rank_waits: waits } = this.report;
+    return [
+      ranks.length &&
+        table({
+          caption: "Ranks beside each other",
+          note: "the one that the others wait for most first",
+          columns: columnsOf(ranks, ["rank", "phase", "steps", ["step_ns", "step"], ["dataload_ns", "data wait"], ["exposed_comm_ns", "exposed comm"], ["waits_ns", "waits"], ["awaited_ns", "awaited"], ["last_in", "came last"]]),
+          rows: ranks,
+        }),
+      waits.length &&
+        table({ caption: "Who waits for whom", columns: columnsOf(waits, ["rank", ["waits_for", "waits for rank"], ["wait_ns", "wait"], "collectives"]), rows: waits, few: 6 }),
+    ].filter(Boolean);
+  }
+
+  select(index) {
+    this.buttons?.forEach((button, at) => button.setAttribute("aria-pressed", String(at === index)));
+    this.timeline?.close();
+    this.trace = this.report.traces[index];
+    if (!this.trace) return;
+    const { trace } = this;
+    this.schedule(index);
+    const sections = [
+      this.head(trace),
+      this.findings(trace),
+      this.time(trace),
+      this.section("timeline", "Timeline", this.timelineBox),
+      this.idle(trace),
+      this.steps(trace),
+      this.work(trace),
+      this.launches(trace),
+      this.others(trace),
+      this.hardware,
+      this.seen(trace),
+      this.glossary(),
+    ].filter(Boolean);
+    this.body.replaceChildren(...sections);
+    const links = sections
+      .filter((section) => section.dataset.title)
+      .map((section) => el("li", {}, el("a", { href: `#${section.id}`, click: (event) => follow(event, section) }, section.dataset.title)));
+    this.nav.replaceChildren(el("ol", {}, links));
+  }
+
+  /** Fill the place of the timeline when its document is there. */
+  schedule(index) {
+    this.timeline = null;
+    this.timelineBox = el("div.timeline", {}, el("p.quiet", {}, "Reading the timeline …"));
+    this.hardware = el("section", { id: "over-time", hidden: true, "aria-label": "Over time", "data-title": "Over time" });
+    const box = this.timelineBox;
+    this.ready = Promise.resolve(this.timelines[index] ?? null)
+      .then(async (document_) => {
+        if (!document_) {
+          box.replaceChildren(el("p.quiet", {}, "This report was written without a timeline."));
+          return;
+        }
+        const drawn = await drawTimeline(box, document_, this.words);
+        if (box !== this.timelineBox) drawn.close();
+        else this.timeline = drawn;
+        this.overTime(document_);
+      })
+      .catch((error) => box.replaceChildren(el("p.quiet", {}, `The timeline cannot be drawn: ${error.message}`)));
+  }
+
+  /** Hardware and memory, as far as the recorder measured them. */
+  overTime(document_) {
+    const series = document_.counters ?? [];
+    if (!series.length) return;
+    this.hardware.hidden = false;
+    this.hardware.replaceChildren(
+      this.heading("Over time"),
+      ...series.map((counter) => {
+        const format = counter.unit === "bytes" ? bytes : (value) => withUnit(value, counter.unit);
+        const { label, times, values, low, high } = counter;
+        return lineChart({ label, times, values, low, high, format, start: document_.start_ns, end: document_.end_ns });
+      }),
+    );
+  }
+
+  head(trace) {
+    const gpus = trace.gpus.filter((gpu) => trace.devices.some((device) => device.device === gpu.device));
+    const facts = [...new Set(gpus.map((gpu) => gpu.name))];
+    if (!trace.devices.length) facts.push("CPU");
+    if (trace.rank !== null) facts.push(`rank ${trace.rank}${trace.world_size ? ` of ${trace.world_size}` : ""}`);
+    if (trace.phase) facts.push(trace.phase);
+    if (trace.devices.length) facts.push(`${duration(trace.devices[0].window_ns)} window`);
+    if (trace.steps.length) facts.push(`${trace.steps.length} ${trace.steps.length === 1 ? "step" : "steps"}`);
+    for (const [name, version] of Object.entries(trace.versions)) if (version) facts.push(`${name} ${version}`);
+    return el(
+      "div.facts",
+      {},
+      el("p.file", {}, printable(fileName(trace.path)), el("span", {}, facts.map((fact) => printable(fact)).join(" · "))),
+      el(
+        "dl.figures",
+        {},
+        keyFigures(trace, this.report, this.words).map((figure) =>
+          el(
+            "div",
+            { "data-key": figure.key, title: figure.title },
+            el("dt", {}, figure.label),
+            el("dd", { "data-value": figure.value }, figure.text),
+          ),
+        ),
+      ),
+    );
+  }
+
+  cause(name) {
+    return this.words.causes[name]?.words ?? name;
+  }
+
+  findings(trace) {
+    const found = findingsOf(this.report, trace);
+    const content = found.length
+      ? el("div.findings", {}, found.map((finding, at) => this.finding(finding, trace, at === 0)))
+      : el("p", {}, "Nothing above the noise.");
+    return this.section("findings", "Findings", content);
+  }
+
+  finding(finding, trace, open) {
+    const steps = trace.steps.length;
+    const per = (ns) => (steps > 1 ? `${duration(ns / steps)} a step` : duration(ns));
+    const gain = finding.gain
+      ? finding.gain.low_ns
+        ? `${per(finding.gain.low_ns)} to ${per(finding.gain.high_ns)}`
+        : `up to ${per(finding.gain.high_ns)}`
+      : null;
+    const page = this.words.rules[finding.code];
+    const place = placeOf(finding, trace);
+    return el(
+      `details.finding.severity-${finding.severity}`,
+      { open, "data-code": finding.code },
+      el(
+        "summary",
+        {},
+        el("span.mark", { "aria-hidden": "true" }, SEVERITIES[finding.severity] ?? "·"),
+        el("span.severity", {}, finding.severity),
+        el("span.title", {}, printable(finding.title)),
+        el("span.cost", { "data-value": finding.cost_ns }, finding.cost_ns ? `${per(finding.cost_ns)} · ${share(finding.cost_share)}` : ""),
+      ),
+      el(
+        "div.finding-body",
+        {},
+        gain && el("p.gain", {}, "Could save ", el("strong", {}, gain), el("span.quiet", {}, ` · confidence ${finding.confidence}`)),
+        finding.advice.length && el("div.advice", {}, el("h4", {}, "What to change"), el("ul", {}, finding.advice.map((advice) => this.advice(advice)))),
+        finding.evidence.length &&
+          el(
+            "div.evidence",
+            {},
+            el("h4", {}, "Evidence"),
+            el(
+              "dl",
+              {},
+              finding.evidence.map((evidence) =>
+                el("div", {}, el("dt", {}, printable(evidence.name)), el("dd", { "data-value": evidence.value }, printable(withUnit(evidence.value, evidence.unit)))),
+              ),
+            ),
+          ),
+        el(
+          "p.links",
+          {},
+          place && this.jump(place, finding.title),
+          el("span.quiet", {}, finding.code),
+        ),
+        page && el("details.why", {}, el("summary", {}, `What ${finding.code} means, and how it is measured`), el("div", {}, markdown(page, 5))),
+      ),
+    );
+  }
+
+  advice(advice) {
+    const text = argumentText(advice);
+    return el(
+      "li",
+      {},
+      el("span", {}, printable(advice.action)),
+      text && el("code.argument", {}, printable(text)),
+      text && el("button.copy", { type: "button", "aria-label": `Copy ${text}`, click: (event) => copyText(text, event.target) }, "copy"),
+      text && advice.from !== null && el("span.quiet", {}, `now ${printable(shown(advice.from))}`),
+    );
+  }
+
+  /** A button that shows a place on the timeline. */
+  jump(place, what) {
+    return el(
+      "button.jump",
+      {
+        type: "button",
+        "aria-label": `Show on the timeline: ${what}`,
+        click: () => {
+          this.timelineBox.scrollIntoView({ block: "center", behavior: "smooth" });
+          this.timeline?.show(place);
+        },
+      },
+      "on the timeline",
+    );
+  }
+
+  time(trace) {
+    const { owners } = this.words;
+    const parts = trace.devices.map((device) => {
+      const gpu = trace.gpus.find((one) => one.device === device.device);
+      const name = `${gpu ? printable(gpu.name) : "GPU"}${trace.devices.length > 1 ? ` (${device.device})` : ""}`;
+      return el(
+        "div.device",
+        { "data-device": device.device },
+        el("h3", {}, name, el("span.quiet", {}, ` ${duration(device.window_ns)} window, first start to last end of its work`)),
+        stackedBar({
+          label: `Where the time of ${name} went`,
+          total: Math.max(1, device.window_ns),
+          parts: OWNERS.map(([key, owner]) => ({ name: key, value: device[key], color: owner, words: owner, title: owners[owner] })),
+        }),
+      );
+    });
+    if (!parts.length) {
+      const stages = trace.stages.filter((row) => row.host_ns > 0);
+      const total = stages.reduce((sum, row) => sum + row.host_ns, 0);
+      if (!total) return null;
+      parts.push(
+        stackedBar({
+          label: "Where the time of the steps went",
+          total,
+          parts: stages.map((row) => ({
+            name: row.stage ?? "(no stage)",
+            value: row.host_ns,
+            color: stageColor(row.stage),
+            words: printable(row.stage ?? "no stage"),
+          })),
+        }),
+      );
+    }
+    return this.section("time", trace.devices.length ? "Where the GPU’s time went" : "Where the time went", parts);
+  }
+
+  idle(trace) {
+    if (!trace.idle.length) return null;
+    const windows = new Map(trace.devices.map((device) => [device.device, Math.max(1, device.window_ns)]));
+    const several = trace.devices.length > 1;
+    const rows = trace.idle.map((row) => ({
+      name: row.cause,
+      words: this.cause(row.cause) + (several ? `, GPU ${row.device}` : ""),
+      title: this.words.causes[row.cause]?.definition,
+      value: row.idle_ns,
+      color: `cause-${row.cause}`,
+      place: longestGap(trace, row.device, [row.cause]),
+      figures: [
+        { key: "idle_ns", value: row.idle_ns, text: duration(row.idle_ns) },
+        { key: "share", value: null, text: share(row.idle_ns / windows.get(row.device)) },
+        { key: "gaps", value: row.gaps, text: plain(row.gaps) },
+        { key: "longest_ns", value: row.longest_ns, text: duration(row.longest_ns) },
+      ],
+    }));
+    const gaps = trace.gaps.map((gap) => ({ ...gap, show: gap.start_ns }));
+    const columns = columnsOf(
+      gaps,
+      [["dur_ns", "gap"], "cause", ["cause_ns", "of that"], "step", "stage", ["host", "the host was in"], ["line", "Python"], ["before", "after this work"], ["after", "before this work"], ["start_ns", "at"], ["show", "timeline"], "device"],
+      oneDevice(trace),
+    ).map((column) => {
+      if (column.key === "cause") return { ...column, cell: (cause) => el("span.words", {}, el(`span.key.fill-cause-${cause}`, { "aria-hidden": "true" }), this.cause(cause)) };
+      if (column.key === "show") return { ...column, figure: false, cell: (_, gap) => this.jump(gap, `gap of ${duration(gap.dur_ns)}`) };
+      if (column.key === "before" || column.key === "after") {
+        const names = columnsOf(gaps.map((gap) => ({ name: gap[column.key] })), ["name"])[0];
+        return { ...column, cell: names.cell };
+      }
+      return column;
+    });
+    return this.section(
+      "idle",
+      "Why it idles",
+      bars({ caption: "Idle time by cause; every idle nanosecond has exactly one", headings: ["The GPU is", "time", "of the window", "gaps", "longest"], rows, jump: (place, words) => this.jump(place, words) }),
+      trace.what_if.length &&
+        table({
+          caption: "What removing a cause would save",
+          note: "by replaying the run without it",
+          columns: columnsOf(trace.what_if.map((row) => ({ ...row, change: this.words.changes[row.change] ?? row.change })), ["change", ["low_ns", "at least"], ["high_ns", "at most"], "device"], oneDevice(trace)),
+          rows: trace.what_if.map((row) => ({ ...row, change: this.words.changes[row.change] ?? row.change })),
+        }),
+      gaps.length && table({ caption: "Longest gaps", columns, rows: gaps, few: 8 }),
+      trace.gap_lengths.length && this.gapLengths(trace),
+    );
+  }
+
+  gapLengths(trace) {
+    const rows = trace.gap_lengths.map((row) => ({
+      length: row.to_ns === null ? `${duration(row.from_ns)} and more` : `${duration(row.from_ns)} to ${duration(row.to_ns)}`,
+      gaps: row.gaps,
+      idle_ns: row.idle_ns,
+      device: row.device,
+    }));
+    return table({ caption: "Gaps by length", columns: columnsOf(rows, ["length", "gaps", ["idle_ns", "idle"]], oneDevice(trace)), rows });
+  }
+
+  steps(trace) {
+    const steps = trace.steps.length
+      ? [
+          trace.steps.length > 1 && stepStrip(trace.steps, (step) => {
+            this.timelineBox.scrollIntoView({ block: "center", behavior: "smooth" });
+            this.timeline?.show(step);
+          }),
+          table({ caption: "Steps", columns: columnsOf(trace.steps, ["step", ["dur_ns", "duration"], ["busy_ns", "GPU busy"], ["idle_ns", "GPU idle"], ["start_ns", "at"]]), rows: trace.steps, few: 6 }),
+        ]
+      : [];
+    const stages = trace.stages.map((row) => ({ ...row, stage: row.stage ?? "(no stage)" }));
+    const staged = stages.length
+      ? table({
+          caption: "Stages on the host",
+          note: trace.steps.length ? "inside the steps; a stage that is open inside another counts for itself" : "over the whole trace",
+          columns: columnsOf(stages, ["stage", ["host_ns", "host"], "share", "calls", ["op_ns", "in operators"], ["gpu_ns", "GPU work"], ["idle_ns", "GPU idle"]]),
+          rows: stages,
+          few: 20,
+        })
+      : null;
+    return this.section("steps", "Steps and stages", steps, staged);
+  }
+
+  work(trace) {
+    return this.section("work", "Where the work goes", this.tables(trace, ["kernels", "families", "operators", "operator_shapes", "modules", "collectives"]));
+  }
+
+  launches(trace) {
+    const { launches } = trace;
+    const content = [];
+    if (launches) {
+      const rows = ["latency_ns", "queue_ns"]
+        .filter((key) => launches[key])
+        .map((key) => ({ what: key === "latency_ns" ? "launch call → kernel starts" : "launched, waiting in the queue", ...renamed(launches[key]) }));
+      content.push(
+        el(
+          "dl.facts-list",
+          {},
+          Object.entries(launches)
+            .filter(([key]) => !["latency_ns", "queue_ns"].includes(key))
+            .map(([key, value]) => el("div", { "data-key": key }, el("dt", { title: this.words.fields.launches?.[key] }, key.replace(/_ns$/, "").replaceAll("_", " ")), el("dd", { "data-value": value }, key.endsWith("_ns") ? duration(value) : plain(value)))),
+        ),
+        rows.length && table({ caption: "From launch to start", columns: columnsOf(rows, ["what", ["p50_ns", "median"], ["p90_ns", "90 %"], ["p99_ns", "99 %"], ["max_ns", "longest"]]), rows }),
+      );
+    }
+    content.push(...this.tables(trace, ["memcpy", "syncs", "allocations", "module_loads"]));
+    return this.section("launches", "Copies, launches, waits", content);
+  }
+
+  /** Every list or table of the trace that has no place of its own: the report grows faster than this page. */
+  others(trace) {
+    const unknown = Object.keys(trace).filter((key) => !ELSEWHERE.has(key));
+    const known = this.tables(trace, ["memory", "threads"]);
+    const grown = unknown.flatMap((key) => this.anything(key, trace[key]));
+    return this.section("more", "Memory, threads and more", [...known, ...grown]);
+  }
+
+  anything(key, value) {
+    const title = key.replaceAll("_", " ").replace(/^./, (c) => c.toUpperCase());
+    if (Array.isArray(value)) {
+      if (!value.length || typeof value[0] !== "object") return [];
+      return [table({ caption: title, columns: this.explained(key, columnsOf(value)), rows: value })];
+    }
+    if (value === null || typeof value !== "object") return [];
+    const lists = Object.entries(value).filter(([, part]) => Array.isArray(part) && part.length && typeof part[0] === "object");
+    const plainParts = Object.entries(value).filter(([, part]) => !Array.isArray(part) && part !== null);
+    return [
+      el("h3", {}, title),
+      el("dl.facts-list", {}, plainParts.map(([name, part]) => el("div", { "data-key": name }, el("dt", { title: this.words.fields[key]?.[name] }, name.replace(/_ns$/, "").replaceAll("_", " ")), el("dd", {}, name.endsWith("_ns") && typeof part === "number" ? duration(part) : name.endsWith("bytes") && typeof part === "number" ? bytes(part) : /share$/.test(name) && typeof part === "number" ? share(part) : shown(part))))),
+      ...lists.flatMap(([name, part]) => this.anything(name, part)),
+    ];
+  }
+
+  tables(trace, keys) {
+    return keys.flatMap((key) => {
+      const [, title, known, hidden = []] = TABLES.find(([name]) => name === key);
+      const rows = trace[key] ?? [];
+      if (!rows.length) return [];
+      const single = key === "memory" ? [] : oneDevice(trace);
+      return [table({ caption: title, columns: this.explained(key, columnsOf(rows, known, [...hidden, ...single])), rows })];
+    });
+  }
+
+  /** Give each heading the definition of its field as its title. */
+  explained(key, columns) {
+    const definitions = this.words.fields[key] ?? {};
+    return columns.map((column) => ({ ...column, title: definitions[column.key] ?? null }));
+  }
+
+  seen(trace) {
+    const named = trace.stages.filter((row) => row.stage !== null);
+    const seen = [`${plain(trace.events)} events, ${bytes(trace.bytes)}`];
+    if (trace.linked_share !== null) seen.push(`${shareAtLeast(trace.linked_share)} of the GPU work is linked to its launch`);
+    if (trace.resolution_ns > 1) seen.push(`times come in steps of ${plain(trace.resolution_ns / 1000)} µs`);
+    if (named.length) seen.push(`${shareAtLeast(named.reduce((sum, row) => sum + row.share, 0))} of the steps are named by stage`);
+    const dropped = Object.entries(trace.dropped).map(([reason, count]) => `${plain(count)} events dropped: ${reason.replaceAll("_", " ")}`);
+    if (trace.truncated) dropped.push("the end of the file: it is cut short, the figures hold for what is there");
+    const reasons = new Map();
+    for (const { analysis, reason } of trace.skipped) reasons.set(reason, [...(reasons.get(reason) ?? []), analysis.replaceAll("_", " ")]);
+    const unseen = [...reasons].map(([reason, analyses]) => `${reason} (${analyses.join(", ")})`);
+    const list = (title, items) => (items.length ? [el("h3", {}, title), el("ul", {}, items.map((item) => el("li", {}, printable(item))))] : []);
+    return this.section(
+      "seen",
+      "What was seen, and what was not",
+      ...list("Seen", seen),
+      ...list("Not seen", [...dropped, ...unseen]),
+      ...list("Notes", trace.notes),
+      trace.run && this.run(trace.run),
+      el("p.quiet", {}, `${printable(trace.path)} · ${trace.format} · read by tbperf ${this.report.tbperf}`),
+    );
+  }
+
+  run(run) {
+    const phases = Object.entries(run.arguments);
+    return [
+      el("h3", {}, "The recorded command"),
+      el("pre.command", { tabindex: 0 }, printable(run.command.join(" "))),
+      el("p.quiet", {}, `${printable(run.status)}${run.exit_code === null ? "" : `, exit code ${run.exit_code}`}`),
+      phases.map(([phase, values]) =>
+        el(
+          "details",
+          {},
+          el("summary", {}, `Arguments of ${printable(phase)}`),
+          el("dl.facts-list", {}, Object.entries(values).map(([name, value]) => el("div", {}, el("dt", {}, printable(name)), el("dd", {}, shown(value))))),
+        ),
+      ),
+    ];
+  }
+
+  glossary() {
+    const { words } = this;
+    const entries = (pairs) => el("dl.glossary", {}, pairs.map(([term, text]) => el("div", {}, el("dt", {}, term), el("dd", {}, text))));
+    return this.section(
+      "glossary",
+      "Glossary",
+      el("h3", {}, "The partition of a device’s time"),
+      el("p.quiet", {}, "Each nanosecond of the window has exactly one owner, the first of these that applies."),
+      entries(Object.entries(words.owners)),
+      el("h3", {}, "Causes of idle time"),
+      el("p.quiet", {}, "Each idle nanosecond has exactly one cause: what the launching thread was doing."),
+      entries(Object.entries(words.causes).map(([name, { words: text, definition }]) => [name, `${text}: ${definition}`])),
+      el("h3", {}, "Words"),
+      entries(Object.entries(words.terms)),
+    );
+  }
+}
+
+/** Columns that say nothing where there is only one device. */
+function oneDevice(trace) {
+  return trace.devices.length > 1 ? [] : ["device"];
+}
+
+function renamed(times) {
+  return Object.fromEntries(Object.entries(times).map(([key, value]) => [`${key}_ns`, value]));
+}
+
+function follow(event, section) {
+  event.preventDefault();
+  section.scrollIntoView({ behavior: "smooth" });
+  const heading = section.querySelector("h1,h2,h3");
+  heading?.setAttribute("tabindex", "-1");
+  heading?.focus({ preventScroll: true });
+}
+
+/** The argument as it is written on the command line. */
+export function argumentText(advice) {
+  if (advice.argument === null) return null;
+  const to = advice.to === true ? "True" : advice.to === false ? "False" : advice.to;
+  if (advice.argument.startsWith("-")) return to === null ? advice.argument : `${advice.argument} ${to}`;
+  return to === null ? advice.argument : `${advice.argument}=${to}`;
+}
+
+const CAUSES_OF = {
+  LOADER: ["dataloader"],
+  SYNC: ["sync", "python", "host_op"],
+  COPY: ["memcpy"],
+  LAUNCH: ["launch", "queued"],
+  HOST: ["host_op", "python"],
+  ALLOC: ["allocation"],
+  COMPILE: ["module_load"],
+  STAGE: ["save", "plot", "validation"],
+};
+
+/** Where on the timeline a finding shows best: its own place, the longest gap of its cause, its dearest kernel. */
+function placeOf(finding, trace) {
+  if (typeof finding.start_ns === "number") return finding;
+  if (finding.place && typeof finding.place.start_ns === "number") return finding.place;
+  const family = finding.code.replace(/\d+$/, "");
+  if (family === "KERNEL" || family === "COMM") {
+    const kernel = trace.kernels.find((row) => (finding.device ?? row.device) === row.device && (family === "KERNEL" || row.family === "collective"));
+    return kernel ? { longest: kernel.name, device: kernel.device } : null;
+  }
+  return longestGap(trace, finding.device, CAUSES_OF[family] ?? []);
+}
+
+function longestGap(trace, device, causes) {
+  return trace.gaps.find((gap) => (device === null || gap.device === device) && causes.includes(gap.cause)) ?? null;
+}

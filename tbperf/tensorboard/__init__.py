@@ -1,0 +1,1 @@
+"""What TensorBoard shows of a run: exports that its dashboards read, and a dashboard of our own."""
