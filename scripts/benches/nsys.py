@@ -3,14 +3,15 @@
     scripts/bench nsys [FILE] [--rows N] [--keep PATH] [--repeat N]
 
 Without a file, an export of so many rows is made: a training of one process, as `nsys export` writes it (kernels,
-copies, API calls, NVTX ranges, OSRT calls).  The reference is a plain SELECT of the same columns with Python's sqlite3,
-row by row, in a process of its own and in the same run; ratios hold on a busy machine, too.
+API calls, NVTX ranges, OSRT calls).  The reference is a plain SELECT of the same columns with Python's sqlite3, row by
+row, in a process of its own and in the same run.  Ratios are of processor time, which holds on a busy machine, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -118,9 +119,9 @@ def read(path: Path) -> None:
         print(f"{trace.events:,} events", file=sys.stderr)
 
 
-def measure(command: list[str]) -> tuple[float, int]:
-    """Return the seconds of a command and the peak of its memory, children included."""
-    begun = time.perf_counter()
+def measure(command: list[str]) -> tuple[float, float, int]:
+    """Return the processor's seconds of a command, those on the clock, and the peak of its memory; all with children."""
+    begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     peak, done = 0, threading.Event()
 
@@ -138,12 +139,12 @@ def measure(command: list[str]) -> tuple[float, int]:
     watcher = threading.Thread(target=watch)
     watcher.start()
     _, errors = process.communicate()
-    seconds = time.perf_counter() - begun
+    seconds, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
     done.set()
     watcher.join()
     if process.returncode:
         raise RuntimeError(errors.decode()[-500:])
-    return seconds, peak
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, seconds, peak
 
 
 def main() -> None:
@@ -169,15 +170,14 @@ def main() -> None:
             "tbperf analyze (all analyses, JSON)": [*analyze, str(path)],
         }
         print(f"{path.name}: {size / 1e6:,.0f} MB, {len(os.sched_getaffinity(0))} cores")
-        print(f"{'':40} {'s':>7} {'MB/s':>7} {'x SELECT':>8} {'MB':>7} {'x file':>7}")
+        print(f"{'':40} {'CPU s':>7} {'s':>7} {'x SELECT':>8} {'MB':>7} {'x file':>7}")
         base = None
         for name, command in ways.items():
             runs = [measure(command) for _ in range(given.repeat)]
-            seconds, peak = min(run[0] for run in runs), max(run[1] for run in runs)
-            base = base or seconds
+            busy, seconds, peak = min(run[0] for run in runs), min(run[1] for run in runs), max(run[2] for run in runs)
+            base = base or busy
             print(
-                f"{name:40} {seconds:7.2f} {size / 1e6 / seconds:7.0f} {seconds / base:8.2f}"
-                f" {peak / 1e6:7.0f} {peak / size:7.2f}",
+                f"{name:40} {busy:7.2f} {seconds:7.2f} {busy / base:8.2f} {peak / 1e6:7.0f} {peak / size:7.2f}",
                 flush=True,
             )
 

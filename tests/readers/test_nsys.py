@@ -114,6 +114,21 @@ def test_look_alikes_are_refused_by_name(tmp_path, tool, statements):
     assert f"a database of {tool}" in refused(database(tmp_path / "t.sqlite", *statements))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Time (%),Total Time (ns),Instances,Avg (ns),Name\n50.0,58000000,10,5800000.0,conv\n",
+        "Processing [r.sqlite] with [cuda_gpu_mem_size_sum.py]...\nTotal (MB),Count,Avg (MB)\n",
+        "\n Time (%)  Total Time (ns)  Instances\n --------  ---------------  ---------\n",
+    ],
+)
+def test_sums_of_nsys_stats_are_refused_by_name(tmp_path, text):
+    path = tmp_path / "stats.csv"
+    path.write_text(text)
+
+    assert "nsys stats" in refused(path)
+
+
 def test_a_foreign_database_is_refused(tmp_path):
     assert "none of Nsight Systems" in refused(database(tmp_path / "t.db", "CREATE TABLE photos (name TEXT)"))
 

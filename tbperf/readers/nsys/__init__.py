@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from typing import TYPE_CHECKING
 
 from tbperf.errors import TraceFormatError
@@ -40,6 +41,7 @@ _TABLES = _OWN | set(OF_INTEREST) | set(OF_LESS_INTEREST)
 _EXPORT_AGAIN = "export it with `nsys export --type sqlite --lazy=false REPORT.nsys-rep`"
 
 
+_STATS = re.compile(rb"Time ?\(%\)[,\s]+Total Time \(ns\)|Total \(MB\)[,\s]+Count")
 _TABLE_MAGIC = (PARQUET_MAGIC, ARROW_FILE_MAGIC, ARROW_STREAM_MAGIC)
 
 
@@ -79,7 +81,8 @@ class NsysReader:
 
     def recognizes(self, head: bytes) -> bool:
         """Decide by the first bytes of the contents."""
-        return head.startswith((SQLITE_MAGIC, *_TABLE_MAGIC)) or convert.is_report(head)
+        known = head.startswith((SQLITE_MAGIC, *_TABLE_MAGIC)) or convert.is_report(head)
+        return known or bool(_STATS.search(head))
 
     def traces(self, source: Source) -> Iterator[Source]:
         """Yield a source for each process of an export that is worth a report."""
@@ -126,6 +129,11 @@ def _open(source: Source) -> Store:
         store = ArrowStore(path)
     elif head.startswith(_TABLE_MAGIC):
         raise TraceFormatError(f"{source.name}: one table of an export", "name the folder with all its tables")
+    elif _STATS.search(head):
+        raise TraceFormatError(
+            f"{source.name}: sums that `nsys stats` printed, without the times that a report is made of",
+            "nsys stats leaves a .sqlite file beside the recording: analyze that",
+        )
     else:
         store = SqliteStore(convert.exported(path) if convert.is_report(head) else path)
     tables = store.columns.keys()
