@@ -120,7 +120,7 @@ def read(path: Path) -> None:
 
 
 def measure(command: list[str]) -> tuple[float, float, int]:
-    """Return the processor's seconds of a command, those on the clock, and the peak of its memory; all with children."""
+    """Return the processor's seconds of a command, those on the clock, and its peak of memory; all with children."""
     begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     peak, done = 0, threading.Event()

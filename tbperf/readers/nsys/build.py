@@ -96,8 +96,6 @@ class _Build:
     strings: Strings = field(default_factory=Strings)
     dropped: Counter[str] = field(default_factory=Counter)
     events: int = 0
-    registered: dict[int, int] = field(default_factory=dict)
-    """Code in the trace's pool by id of a registered string."""
 
     def rows(self, table: str, columns: Sequence[str]) -> dict[str, Ns] | None:
         """Read a table; None where there is none with these times in it."""
@@ -119,7 +117,7 @@ class _Build:
     def sound(self, rows: dict[str, Ns]) -> dict[str, Ns]:
         """Leave out spans without a time, or that end before they begin."""
         start, end = rows["start"], rows["end"]
-        stray = (abs_exceeds(start) | abs_exceeds(end)) | (start == NONE)
+        stray = abs_exceeds(start) | abs_exceeds(end) | (start == NONE) | (end == NONE)
         backwards = ~stray & (end < start)
         for reason, mask in (("no_timestamp", stray), ("negative_duration", backwards)):
             if count := int(mask.sum()):
@@ -535,7 +533,10 @@ def _versions(store: Store) -> dict[str, str]:
     return {}
 
 
-_IRRELEVANT = re.compile(r"No (?!CUDA|NVTX)[\w ]+ events collected")
+_IRRELEVANT = re.compile(
+    r"No (?!CUDA|NVTX)[\w ]+ events collected|Scheduling information is absent|Unable to collect CPU|.*\bIP samples\b"
+)
+"""Of what tbperf does not use: other graphics libraries, samples and scheduling of the CPU."""
 
 
 def _warnings(store: Store, process: int | None) -> Iterator[str]:
