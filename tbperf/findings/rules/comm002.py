@@ -7,8 +7,8 @@ In a distributed training all ranks wait in each collective for the one that com
 ## How it is measured
 
 The ranks' traces are aligned by their collectives: the rank on which one runs shortest came last to it, and what it
-runs longer on another is time that the other waited. Reported from 2 % of the time of all ranks on, for the rank that is
-waited for most. If it waits for its batches longer than the others do, by half of what it costs, that is named.
+runs longer on another is time that the other waited. Reported from 2 % of the time of all ranks on, for the rank that
+is waited for most. If it waits for its batches longer than the others do, by half of what it costs, that is named.
 
 ## Why it costs
 
