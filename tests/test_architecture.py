@@ -17,11 +17,18 @@ ALLOWED = {
     "analyses": {"trace", "intervals"},
     "findings": {"analyses"},
     "report": {"readers", "trace", "analyses", "findings", "errors"},
-    "render": {"report", "analyses", "findings", "trace", "intervals", "errors"},
+    "comparison": {"report", "analyses", "findings", "trace", "errors"},
+    "gates": {"comparison", "report", "analyses", "findings", "errors"},
+    "history": {"comparison", "report", "analyses", "findings", "errors"},
+    "render": {"report", "comparison", "history", "analyses", "findings", "trace", "intervals", "errors"},
     "capture": {"errors"},
     "tensorboard": {"trace", "intervals", "analyses", "findings", "report", "readers", "render", "errors"},
-    "cli": {"report", "render", "capture", "tensorboard", "errors"},
-    "__init__": {"report", "capture"},
+    "scrub": {"readers", "errors"},
+    "cli": {
+        *("report", "render", "capture", "tensorboard", "comparison", "gates", "history", "scrub"),
+        "errors",
+    },
+    "__init__": {"report", "comparison", "capture"},
     "__main__": {"cli"},
 }
 
@@ -35,15 +42,16 @@ ONLY = {
     "cv2": {"capture"},
     "click": {"cli"},
     "rich": {"cli", "render"},
-    "msgspec": {"readers", "render", "capture"},
+    "msgspec": {"readers", "render", "capture", "comparison"},
     "isal": {"readers", "capture"},
-    "gzip": {"readers", "capture", "tensorboard"},
-    "json": {"readers", "capture", "render", "tensorboard"},
+    "gzip": {"readers", "capture", "scrub", "tensorboard"},
+    "json": {"readers", "capture", "render", "scrub", "tensorboard"},
     "google": {"tensorboard"},
     "tensorboard": {"tensorboard"},
+    "werkzeug": {"tensorboard"},
     "pandas": {"trace", "analyses", "report"},
     "pyarrow": {"readers"},
-    "sqlite3": {"readers", "capture"},
+    "sqlite3": {"readers", "capture", "scrub"},
 }
 
 FILES = sorted(ROOT.rglob("*.py"))
