@@ -6,8 +6,8 @@
 
 `drawn` draws timelines whose steps scatter and whose runs drift as said in `DRAWN`.  `record` re-records a small
 training of the demo's sort on this machine, interleaved, and goes on where it was stopped.  `judge` compares plain runs
-with the next two plain ones (nothing changed), and each slowed one with the nearest plain one.  A run serves in several
-pairs: pairs that share a run are not independent of each other.
+with the next two plain ones (nothing changed), and each slowed one with the two nearest plain ones.  A run serves in
+several pairs: pairs that share a run are not independent of each other.
 """
 
 from __future__ import annotations
@@ -138,14 +138,15 @@ def judge(folder: Path, first: int, replicas: int) -> None:
     tried: Counter[str] = Counter()
     for name, report in reports.items():
         stage = name.partition("-")[2]
-        nearest = sorted(plain, key=lambda run, name=name: (abs(int(run[:3]) - int(name[:3])), run))[:replicas]
-        if stage == "none" or len(nearest) < replicas:
+        nearest = sorted(plain, key=lambda run, name=name: (abs(int(run[:3]) - int(name[:3])), run))[: replicas + 1]
+        if stage == "none" or len(nearest) <= replicas:
             continue
-        found = compare_reports([reports[run] for run in nearest], [report])
-        tried[stage] += 1
-        named[stage] += found.named_stage == stage
-        if found.named_stage != stage:
-            print(f"missed: {name}: {found.verdict[0]}", file=sys.stderr)
+        for side in (nearest[:-1], nearest[1:]):
+            found = compare_reports([reports[run] for run in side], [report])
+            tried[stage] += 1
+            named[stage] += found.named_stage == stage
+            if found.named_stage != stage:
+                print(f"missed: {name} against {', '.join(side)}: {found.verdict[0]}", file=sys.stderr)
     for stage, count in tried.items():
         print(f"| {stage} slowed: named first | {named[stage]} of {count} | {100 * named[stage] / count:.0f} % |")
     if tried:

@@ -23,10 +23,11 @@ from tbperf.comparison.result import (
     UNKNOWN,
     Comparison,
     Difference,
+    Measured,
     SideSummary,
     WorkDifference,
 )
-from tbperf.comparison.settings import differs, kinds_told, mismatches_of, settings_of
+from tbperf.comparison.settings import differs, kinds_told, mean_samples, mismatches_of, settings_of
 from tbperf.comparison.verdict import cautions, verdict
 from tbperf.errors import UsageError
 
@@ -151,6 +152,7 @@ class _Comparing:
             device_parts=device_parts,
             device_work=device_work,
             work=Rows(sorted(self._work(), key=lambda row: (row.change not in CHANGED, -abs(row.difference_ns)))),
+            hardware=Rows(self._hardware()),
             settings=settings_of(self._a.runs[0], self._b.runs[0]),
             told=kinds_told(self._a.runs[0], self._b.runs[0]),
             mismatches=mismatches,
@@ -216,6 +218,12 @@ class _Comparing:
                     high_ns=row.high,
                     change=row.change,
                 )
+
+    def _hardware(self) -> Iterator[Measured]:
+        a, b = (mean_samples(side.runs) for side in (self._a, self._b))
+        for series in a:
+            if series in b and (a[series] or b[series]):
+                yield Measured(series, a[series], b[series])
 
     def _work_pair(self, key: Key) -> _Pair:
         a, b = (side.work[key].ns if key in side.work else None for side in (self._a, self._b))

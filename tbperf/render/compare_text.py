@@ -84,6 +84,8 @@ def tables(found: Comparison, top: int | None) -> Iterator[tuple[str, Sequence[s
             (*ms[:-1], "calls", ""),
             [_work_row(row) for row in shown],
         )
+    measured: _TableRows = [(one.series, f"{one.a:,.4g}", f"{one.b:,.4g}") for one in found.hardware]
+    yield "Hardware, mean", ("A", "B"), measured[:most]
     settings: _TableRows = [(f"{one.kind} {one.name}", _clip(one.a), _clip(one.b)) for one in found.settings]
     yield "Set differently", ("A", "B"), settings[:most]
 
