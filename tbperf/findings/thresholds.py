@@ -59,6 +59,7 @@ WAITS_EMPTY_IT = Threshold(0.5, "of the idle time", "by definition of «most»: 
 TINY_KERNELS = Threshold(0.50, "of the kernels", "by definition of «most»")
 TINY_IDLE = Threshold(0.05, _WINDOW, "chosen: tiny kernels behind a full queue cost nothing")
 PYTHON = Threshold(0.08, _STEPS, _CHOICE)
+PYTHON_CPU = Threshold(0.15, _STEPS, "the loss of a healthy YOLOv8n at 64 pixels takes 9 % (scripts/bench faults)")
 PYTHON_PART = Threshold(0.50, "of the stage", "by definition of «mostly Python»")
 
 WORTH_TRYING = Threshold(

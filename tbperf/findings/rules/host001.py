@@ -8,8 +8,8 @@ comprehension over boxes, numpy, file access.
 ## How it is measured
 
 Time of a computing stage (preprocess, forward, loss, postprocess, callbacks, log, metrics …) in which the main
-thread is in no operator, where that is more than half of the stage and at least 8 % of the steps; with a GPU, where
-the device idles meanwhile.
+thread is in no operator, where that is more than half of the stage and at least 15 % of the steps; with a GPU,
+where the device idles meanwhile, from 8 % on.
 
 ## Why it costs
 
@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
 from tbperf.findings.finding import Evidence, Gain, advise, gain_of, places_of_stages, share, window_ns
-from tbperf.findings.thresholds import PYTHON, PYTHON_PART
+from tbperf.findings.thresholds import PYTHON, PYTHON_CPU, PYTHON_PART
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,8 @@ def find(trace: TraceReport) -> Iterator[Saying]:
     for stage in trace.stages:
         outside = stage.host_ns - stage.op_ns
         cost = outside if stage.idle_ns is None else min(outside, stage.idle_ns)
-        if stage.stage in WAITING_STAGES or cost < PYTHON * window or outside < PYTHON_PART * stage.host_ns:
+        least = PYTHON_CPU if stage.idle_ns is None else PYTHON
+        if stage.stage in WAITING_STAGES or cost < least * window or outside < PYTHON_PART * stage.host_ns:
             continue
         evidence = (
             Evidence(f"share of the steps in {stage.stage}", stage.share, "share"),

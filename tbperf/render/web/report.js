@@ -8,7 +8,7 @@ import { copyText, el, printable } from "./dom.js";
 import { bytes, duration, fileName, plain, share, shareAtLeast, withUnit } from "./format.js";
 import { markdown } from "./markdown.js";
 import { stageColor } from "./stages.js";
-import { columnsOf, shown, table } from "./table.js";
+import { columnsOf, flattened, shown, table } from "./table.js";
 import { drawTimeline } from "./timeline.js";
 
 const OWNERS = [
@@ -44,6 +44,8 @@ const TABLES = [
     "allocations", ["allocated_bytes", "allocated in all"]], ["stage_peak_bytes"]],
   ["threads", "Threads in operators", ["thread", "main", ["busy_ns", "busy"], "share"]],
 ];
+
+const TITLES = { nsys: "What NVIDIA’s tools state", io: "Input and output" };
 
 /** Drawn by a section of their own, or part of the head. */
 const ELSEWHERE = new Set([
@@ -127,7 +129,7 @@ class Page {
   section(id, title, ...content) {
     const children = content.flat().filter(Boolean);
     if (!children.length) return null;
-    return el("section", { id: `${this.prefix}${id}`, class: id, "aria-label": title, "data-title": title }, this.heading(title), children);
+    return el("section", { id: `${this.prefix}${id}`, "data-section": id, "aria-label": title, "data-title": title }, this.heading(title), children);
   }
 
   draw() {
@@ -194,14 +196,14 @@ class Page {
   ranks() {
     const { ranks, rank_waits: waits } = this.report;
     return [
-      ranks.length &&
+      ranks.length > 0 &&
         table({
           caption: "Ranks beside each other",
           note: "the one that the others wait for most first",
           columns: columnsOf(ranks, ["rank", "phase", "steps", ["step_ns", "step"], ["dataload_ns", "data wait"], ["exposed_comm_ns", "exposed comm"], ["waits_ns", "waits"], ["awaited_ns", "awaited"], ["last_in", "came last"]]),
           rows: ranks,
         }),
-      waits.length &&
+      waits.length > 0 &&
         table({ caption: "Who waits for whom", columns: columnsOf(waits, ["rank", ["waits_for", "waits for rank"], ["wait_ns", "wait"], "collectives"]), rows: waits, few: 6 }),
     ].filter(Boolean);
   }
@@ -347,8 +349,8 @@ class Page {
         "div.finding-body",
         {},
         gain && el("p.gain", {}, "Could save ", el("strong", {}, gain), el("span.quiet", {}, ` · confidence ${finding.confidence}`)),
-        finding.advice.length && el("div.advice", {}, el("h4", {}, "What to change"), el("ul", {}, finding.advice.map((advice) => this.advice(advice)))),
-        finding.evidence.length &&
+        finding.advice.length > 0 && el("div.advice", {}, el("h4", {}, "What to change"), el("ul", {}, finding.advice.map((advice) => this.advice(advice)))),
+        finding.evidence.length > 0 &&
           el(
             "div.evidence",
             {},
@@ -413,7 +415,7 @@ class Page {
         stackedBar({
           label: `Where the time of ${name} went`,
           total: Math.max(1, device.window_ns),
-          parts: OWNERS.map(([key, owner]) => ({ name: key, value: device[key], color: owner, words: owner, title: owners[owner] })),
+          parts: OWNERS.filter(([key]) => device[key]).map(([key, owner]) => ({ name: key, value: device[key], color: owner, words: owner, title: owners[owner] })),
         }),
       );
     });
@@ -474,15 +476,15 @@ class Page {
       "idle",
       "Why it idles",
       bars({ caption: "Idle time by cause; every idle nanosecond has exactly one", headings: ["The GPU is", "time", "of the window", "gaps", "longest"], rows, jump: (place, words) => this.jump(place, words) }),
-      trace.what_if.length &&
+      trace.what_if.length > 0 &&
         table({
           caption: "What removing a cause would save",
           note: "by replaying the run without it",
           columns: columnsOf(whatIf, ["change", ["low_ns", "at least"], ["high_ns", "at most"], "device"], oneDevice(trace)),
           rows: whatIf,
         }),
-      gaps.length && table({ caption: "Longest gaps", columns, rows: gaps, few: 8 }),
-      trace.gap_lengths.length && this.gapLengths(trace),
+      gaps.length > 0 && table({ caption: "Longest gaps", columns, rows: gaps, few: 8 }),
+      trace.gap_lengths.length > 0 && this.gapLengths(trace),
     );
   }
 
@@ -538,7 +540,7 @@ class Page {
             .filter(([key]) => !["latency_ns", "queue_ns"].includes(key))
             .map(([key, value]) => el("div", { "data-key": key }, el("dt", { title: this.words.fields.launches?.[key] }, key.replace(/_ns$/, "").replaceAll("_", " ")), el("dd", { "data-value": value }, key.endsWith("_ns") ? duration(value) : plain(value)))),
         ),
-        rows.length && table({ caption: "From launch to start", columns: columnsOf(rows, ["what", ["p50_ns", "median"], ["p90_ns", "90 %"], ["p99_ns", "99 %"], ["max_ns", "longest"]]), rows }),
+        rows.length > 0 && table({ caption: "From launch to start", columns: columnsOf(rows, ["what", ["p50_ns", "median"], ["p90_ns", "90 %"], ["p99_ns", "99 %"], ["max_ns", "longest"]]), rows }),
       );
     }
     content.push(...this.tables(trace, ["memcpy", "syncs", "allocations", "module_loads"]));
@@ -554,19 +556,21 @@ class Page {
   }
 
   anything(key, value) {
-    const title = key.replaceAll("_", " ").replace(/^./, (c) => c.toUpperCase());
+    const title = TITLES[key] ?? key.replaceAll("_", " ").replace(/^./, (c) => c.toUpperCase());
     if (Array.isArray(value)) {
       if (!value.length || typeof value[0] !== "object") return [];
-      return [table({ caption: title, columns: this.explained(key, columnsOf(value)), rows: value })];
+      const rows = flattened(value);
+      return [table({ caption: title, columns: this.placed(this.explained(key, columnsOf(rows)), rows), rows })];
     }
     if (value === null || typeof value !== "object") return [];
-    const lists = Object.entries(value).filter(([, part]) => Array.isArray(part) && part.length && typeof part[0] === "object");
+    const lists = Object.entries(value).filter(([, part]) => Array.isArray(part) && part.length > 0 && typeof part[0] === "object");
     const plainParts = Object.entries(value).filter(([, part]) => !Array.isArray(part) && part !== null);
-    return [
-      el("h3", {}, title),
-      el("dl.facts-list", {}, plainParts.map(([name, part]) => el("div", { "data-key": name }, el("dt", { title: this.words.fields[key]?.[name] }, name.replace(/_ns$/, "").replaceAll("_", " ")), el("dd", {}, name.endsWith("_ns") && typeof part === "number" ? duration(part) : name.endsWith("bytes") && typeof part === "number" ? bytes(part) : /share$/.test(name) && typeof part === "number" ? share(part) : shown(part))))),
-      ...lists.flatMap(([name, part]) => this.anything(name, part)),
-    ];
+    const facts = plainParts.map(([name, part]) =>
+      el("div", { "data-key": name }, el("dt", { title: this.words.fields[key]?.[name] }, name.replace(/_ns$/, "").replaceAll("_", " ")), el("dd", {}, fact(name, part))),
+    );
+    const content = [facts.length > 0 && el("dl.facts-list", {}, facts), lists.flatMap(([name, part]) => this.anything(name, part))];
+    if (!lists.length) return [el("h3", {}, title), ...content.flat().filter(Boolean)];
+    return [el("details.more-tables", {}, el("summary", {}, el("h3", {}, title)), content.flat())];
   }
 
   tables(trace, keys) {
@@ -648,7 +652,7 @@ class Page {
       entries(Object.entries(words.owners)),
       el("h3", {}, "Causes of idle time"),
       el("p.quiet", {}, "Each idle nanosecond has exactly one cause: what the launching thread was doing."),
-      entries(Object.entries(words.causes).map(([name, { words: text, definition }]) => [name, `${text}: ${definition}`])),
+      entries(Object.entries(words.causes).map(([name, { words: text, definition }]) => [name, text === definition ? text : `${text}: ${definition}`])),
       el("h3", {}, "Words"),
       entries(Object.entries(words.terms)),
     );
@@ -658,6 +662,14 @@ class Page {
 /** Columns that say nothing where there is only one device. */
 function oneDevice(trace) {
   return trace.devices.length > 1 ? [] : ["device"];
+}
+
+/** A value by the ending of its name, with its unit. */
+function fact(name, value) {
+  if (typeof value !== "number") return shown(value);
+  if (name.endsWith("_ns")) return duration(value);
+  if (name.endsWith("bytes")) return bytes(value);
+  return /(^|_)share$/.test(name) ? share(value) : plain(value);
 }
 
 function renamed(times) {
