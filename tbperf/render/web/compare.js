@@ -59,7 +59,7 @@ const moved = (ns) => (ns === null ? "–" : `${ns >= 0 ? "+" : "−"}${duration
 
 /** A table of differences, changes first; relative figures are shown by their share, times by their size. */
 function differences(caption, note, all, name, relative = false) {
-  const rows = all.filter((row) => row.a || row.b);
+  const rows = all.filter((row) => (row.a || row.b) && !(row.name === "step_time_same_speed" && found.alike === 1));
   if (!rows.length) return null;
   const change = relative ? (value, row) => percent(value, row.expected) : moved;
   const size = (row) => (relative ? { ...row, ...scaled(row, 1 / Math.abs(row.expected || 1)) } : row);
