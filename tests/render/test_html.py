@@ -1,7 +1,6 @@
 """The HTML report: one file, harmless whatever a trace holds, with the numbers of the JSON report."""
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -22,14 +21,6 @@ HOSTILE = (
     "\x1b[31mred\x1b]8;;http://example.invalid\x07\u202e<!--",
     "${window.harmed = 3}{{ 7 * 7 }}\u2028'`",
 )
-
-
-@pytest.fixture(scope="module")
-def artefacts():
-    """Where screenshots are kept."""
-    folder = Path(os.environ.get("TBPERF_ARTEFACTS", Path(__file__).parents[2] / "build" / "screenshots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def page_of(path, into):

@@ -349,12 +349,12 @@ class Page {
         "div.finding-body",
         {},
         gain && el("p.gain", {}, "Could save ", el("strong", {}, gain), el("span.quiet", {}, ` · confidence ${finding.confidence}`)),
-        finding.advice.length > 0 && el("div.advice", {}, el("h4", {}, "What to change"), el("ul", {}, finding.advice.map((advice) => this.advice(advice)))),
+        finding.advice.length > 0 && el("div.advice", {}, el("h3", {}, "What to change"), el("ul", {}, finding.advice.map((advice) => this.advice(advice)))),
         finding.evidence.length > 0 &&
           el(
             "div.evidence",
             {},
-            el("h4", {}, "Evidence"),
+            el("h3", {}, "Evidence"),
             el(
               "dl",
               {},
@@ -369,7 +369,7 @@ class Page {
           finding.places.map((place, at) => this.jump(place, at ? `place ${at + 1}: ${printable(place.name)}` : printable(place.name), at ? String(at + 1) : "on the timeline")),
           el("span.quiet", {}, finding.code),
         ),
-        page && el("details.why", {}, el("summary", {}, `What ${finding.code} means, and how it is measured`), el("div", {}, markdown(page, 5))),
+        page && el("details.why", {}, el("summary", {}, `What ${finding.code} means, and how it is measured`), el("div", {}, markdown(page, 4))),
       ),
     );
   }
