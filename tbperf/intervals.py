@@ -236,3 +236,35 @@ def _reaches(opens: Ns, closes: Ns) -> Ns:
 def sum_by(group: Ns, values: Ns, groups: int) -> Ns:
     """Sum integers by group.  Exact while each sum stays below 2⁵³ (104 days in nanoseconds)."""
     return np.bincount(group, weights=values, minlength=groups).astype(np.int64)
+
+
+def distinct(*columns: Ns) -> tuple[list[tuple[int, ...]], Ns]:
+    """Return the tuples of integers that occur side by side, and for each place which one it is.
+
+    Columns are of equal length.  Few small integers, as codes are, need no sorting.
+    """
+    size = columns[0].size
+    if not size:
+        return [], np.empty(0, np.int64)
+    key, width = np.zeros(size, np.int64), 1
+    for column in columns:
+        low, high = int(column.min()), int(column.max())
+        if width * (high - low + 1) >= 1 << 62:
+            values, column = np.unique(column, return_inverse=True)  # noqa: PLW2901 - the same, in small numbers
+            low, high = 0, len(values) - 1
+            found, key = np.unique(key, return_inverse=True)
+            width = len(found)
+        key = key * (high - low + 1) + (column - low)
+        width *= high - low + 1
+    if width <= _SPARSE * size:
+        present = np.zeros(width, np.bool_)
+        present[key] = True
+        at = (np.cumsum(present) - 1)[key]
+    else:
+        at = np.unique(key, return_inverse=True)[1]
+    first = np.empty(int(at.max()) + 1, np.int64)
+    first[at[::-1]] = np.arange(size - 1, -1, -1)
+    return list(zip(*(column[first].tolist() for column in columns), strict=True)), at
+
+
+_SPARSE = 64

@@ -23,7 +23,11 @@ ALLOWED = {
     "render": {"report", "comparison", "history", "analyses", "findings", "trace", "intervals", "errors"},
     "capture": {"errors"},
     "tensorboard": {"trace", "intervals", "analyses", "findings", "report", "readers", "render", "errors"},
-    "cli": {"report", "render", "capture", "tensorboard", "comparison", "gates", "history", "errors"},
+    "scrub": {"readers", "errors"},
+    "cli": {
+        *("report", "render", "capture", "tensorboard", "comparison", "gates", "history", "scrub"),
+        "errors",
+    },
     "__init__": {"report", "comparison", "capture"},
     "__main__": {"cli"},
 }
@@ -40,14 +44,14 @@ ONLY = {
     "rich": {"cli", "render"},
     "msgspec": {"readers", "render", "capture", "comparison"},
     "isal": {"readers", "capture"},
-    "gzip": {"readers", "capture", "tensorboard"},
-    "json": {"readers", "capture", "render", "tensorboard"},
+    "gzip": {"readers", "capture", "scrub", "tensorboard"},
+    "json": {"readers", "capture", "render", "scrub", "tensorboard"},
     "google": {"tensorboard"},
     "tensorboard": {"tensorboard"},
     "werkzeug": {"tensorboard"},
     "pandas": {"trace", "analyses", "report"},
     "pyarrow": {"readers"},
-    "sqlite3": {"readers", "capture"},
+    "sqlite3": {"readers", "capture", "scrub"},
 }
 
 FILES = sorted(ROOT.rglob("*.py"))

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbperf.intervals import NOTHING, Spans, Tiling, sum_by
+from tbperf.intervals import NOTHING, Spans, Tiling, distinct, sum_by
 
 pairs = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 12)), max_size=12)
 
@@ -148,3 +148,13 @@ def test_sums_by_group_are_exact_integers():
     big = 2**52 + 1
 
     assert sum_by(np.array([1, 0, 1]), np.array([1, big, 2]), 3).tolist() == [big, 3, 0]
+
+
+@given(st.lists(st.tuples(*[st.sampled_from([0, 1, 5, -3, 2**40, -(2**62), 2**62])] * 3), max_size=20))
+def test_distinct_tuples_and_where_they_are(rows):
+    columns = [np.array([row[i] for row in rows], np.int64) for i in range(3)]
+
+    found, at = distinct(*columns)
+
+    assert [found[place] for place in at.tolist()] == rows
+    assert len(set(found)) == len(found) == len(set(rows))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FOLDER = "nsys"
 
-WINDOW = "tbperf/window"
+WINDOW = "tbperf.window"
 """The range that is captured where there is no CUDA; bootstrap/tbperf_inside/windows.py opens it."""
 
 _TRACED = "cuda,nvtx,osrt,cudnn,cublas"

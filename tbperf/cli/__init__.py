@@ -19,6 +19,7 @@ COMMANDS = (
     "open",
     "tensorboard",
     "export",
+    "scrub",
     "monitor",
     "doctor",
     "demo",

@@ -6,7 +6,8 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from tbperf.findings.finding import HIGH_SHARE, MEDIUM_SHARE, Evidence, Finding, Gain, window_ns
+from tbperf.findings.finding import Evidence, Finding, Gain, window_ns
+from tbperf.findings.thresholds import HIGH, MEDIUM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
 CODES = (
     "LOADER001",
     "LOADER002",
+    "LOADER003",
+    "LOADER004",
     "SYNC001",
     "SYNC002",
     "COPY001",
     "COPY002",
     "COPY003",
     "COPY004",
+    "COPY005",
     "LAUNCH001",
     "LAUNCH002",
     "HOST001",
@@ -36,6 +40,10 @@ CODES = (
     "COMM001",
     "MEM001",
     "MEM002",
+    "HW001",
+    "HW002",
+    "HW003",
+    "HW004",
     "STAGE001",
     "STAGE002",
     "STAGE003",
@@ -98,9 +106,9 @@ def diagnose(traces: Sequence[TraceReport]) -> tuple[Finding, ...]:
 
 def _finding(rule: Rule, trace: TraceReport, saying: Saying) -> Finding:
     window = window_ns(trace, saying.device)
-    gain = saying.gain and Gain(min(saying.gain.low_ns, saying.cost_ns), min(saying.gain.high_ns, saying.cost_ns))
+    gain = saying.gain
     recoverable = (gain.high_ns if gain else saying.cost_ns) / window
-    severity = "high" if recoverable >= HIGH_SHARE else "medium" if recoverable >= MEDIUM_SHARE else "low"
+    severity = "high" if recoverable >= HIGH else "medium" if recoverable >= MEDIUM else "low"
     return Finding(
         code=rule.code,
         title=saying.title or rule.title,

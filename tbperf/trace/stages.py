@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from tbperf.trace.tables import Strings, Table
 
 PREFIX = "tbperf/"
+
+_CAPTURED = "tbperf/window"
+"""What the recorder opens around all that Nsight Systems is to capture: no stage."""
 LOADER_PREFIX = "loader/"
 """Ranges of loader workers: other processes, whose work is not the program's own."""
 
@@ -55,7 +58,7 @@ def step_number(name: str) -> int:
 
 def own_stage(name: str) -> str | None:
     """Return the stage of a range that the recorder of this project wrote."""
-    return name[len(PREFIX) :] if name.startswith(PREFIX) else None
+    return name[len(PREFIX) :] if name.startswith(PREFIX) and name != _CAPTURED else None
 
 
 def loader_work(name: str) -> bool:

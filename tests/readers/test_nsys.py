@@ -13,6 +13,7 @@ import pytest
 import tbperf
 from tbperf.errors import TraceFormatError
 from tbperf.readers import find_traces, read_trace
+from tbperf.readers.nsys import convert
 from tests.draw import Timeline
 from tests.draw_nsys import _PROCESS, Export, write_nsys
 
@@ -112,6 +113,21 @@ def database(path, *statements):
 )
 def test_look_alikes_are_refused_by_name(tmp_path, tool, statements):
     assert f"a database of {tool}" in refused(database(tmp_path / "t.sqlite", *statements))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Time (%),Total Time (ns),Instances,Avg (ns),Name\n50.0,58000000,10,5800000.0,conv\n",
+        "Processing [r.sqlite] with [cuda_gpu_mem_size_sum.py]...\nTotal (MB),Count,Avg (MB)\n",
+        "\n Time (%)  Total Time (ns)  Instances\n --------  ---------------  ---------\n",
+    ],
+)
+def test_sums_of_nsys_stats_are_refused_by_name(tmp_path, text):
+    path = tmp_path / "stats.csv"
+    path.write_text(text)
+
+    assert "nsys stats" in refused(path)
 
 
 def test_a_foreign_database_is_refused(tmp_path):
@@ -251,7 +267,8 @@ def test_memory_metrics_and_warnings(tmp_path):
         for device in (0, 1):
             export.add("GPU_METRICS", timestamp=10**9 + 7, typeId=256 + device, metricId=4, value=90 + device)
         warning = "Lost events, see /home/somebody/secret/report.log\nfor more"
-        for severity, text in ((1, "all is well"), (2, warning), (2, "No OpenGL events collected. Does it?")):
+        others = ("No OpenGL events collected. Does it?", "Unable to collect CPU kernel IP samples and backtraces.")
+        for severity, text in ((1, "all is well"), (2, warning), *((2, other) for other in others)):
             export.add("DIAGNOSTIC_EVENT", timestamp=0, severity=severity, text=text, globalPid=_PROCESS)
 
     path = export(tmp_path / "t.sqlite", add)
@@ -344,6 +361,7 @@ def test_a_report_without_nsys_is_refused_with_the_command_to_run(tmp_path, monk
     path = tmp_path / "my run.nsys-rep"
     path.write_bytes(REPORT)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(convert, "PLACES", ())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     with pytest.raises(TraceFormatError, match="no nsys here") as raised:

@@ -15,7 +15,7 @@ import numpy as np
 from tbperf.analyses.nsys.spread import Key, Spread, grouped, spread_by
 from tbperf.analyses.nsys.sums import range_name
 from tbperf.analyses.rows import Rows
-from tbperf.intervals import Tiling
+from tbperf.intervals import Tiling, distinct
 from tbperf.trace import RANGE_STYLES
 
 if TYPE_CHECKING:
@@ -169,10 +169,8 @@ def sum_projections(traces: Sequence[Trace]) -> Rows[Projection]:
 
 
 def _range_keys(trace: Trace, rows: Ns) -> tuple[list[Key], Ns]:
-    pairs, at = np.unique(
-        np.stack([trace.ranges["name"][rows], trace.ranges["domain"][rows]]), axis=1, return_inverse=True
-    )
-    return [(range_name(trace, name, domain),) for name, domain in pairs.T.tolist()], at.ravel()
+    pairs, at = distinct(trace.ranges["name"][rows], trace.ranges["domain"][rows])
+    return [(range_name(trace, name, domain),) for name, domain in pairs], at
 
 
 def sum_kernels_by_innermost_range(traces: Sequence[Trace]) -> Rows[RangeKernels]:
@@ -230,16 +228,14 @@ def _sum_range_kernels(found: Iterator[tuple[Trace, Ns, Ns]]) -> Rows[RangeKerne
         thread = trace.api["thread"][trace.launched_by[kernels]]
         name = np.where(ranges >= 0, trace.ranges["name"][ranges] if len(trace.ranges) else -1, -1)
         domain = np.where(ranges >= 0, trace.ranges["domain"][ranges] if len(trace.ranges) else -1, -1)
-        sorts, at = np.unique(np.stack([name, domain, thread, trace.gpu["name"][kernels]]), axis=1, return_inverse=True)
-        at = at.ravel()
+        sorts, at = distinct(name, domain, thread, trace.gpu["name"][kernels])
         pid = trace.threads[0].pid if trace.threads else 0
         keys: list[Key] = [
             (None if n < 0 else range_name(trace, n, d), trace.threads[t].tid, trace.strings[k], pid)
-            for n, d, t, k in sorts.T.tolist()
+            for n, d, t, k in sorts
         ]
         parts.append((keys, at, trace.gpu["dur_ns"][kernels]))
-        distinct = np.unique(np.stack([at, ranges]), axis=1)
-        for place, row in distinct.T.tolist():
+        for place, row in distinct(at, ranges)[0]:
             if row >= 0:
                 instances[keys[place]] = instances.get(keys[place], 0) + 1
     return Rows(
@@ -284,16 +280,13 @@ def follow(trace: Trace) -> Executions:
 def sum_executions(trace: Trace) -> Rows[Execution]:
     """Sum the ways of kernels by thread, device, call and kernel (cuda_kern_exec_sum)."""
     found = follow(trace)
-    rows = np.stack(
-        [
-            trace.gpu["device"][found.kernel],
-            trace.api["thread"][found.call],
-            trace.api["name"][found.call],
-            trace.gpu["name"][found.kernel],
-        ]
+    sorts, at = distinct(
+        trace.gpu["device"][found.kernel],
+        trace.api["thread"][found.call],
+        trace.api["name"][found.call],
+        trace.gpu["name"][found.kernel],
     )
-    sorts, at = np.unique(rows, axis=1, return_inverse=True)
-    at, groups = at.ravel(), sorts.shape[1]
+    groups = len(sorts)
     queued = found.queue_ns >= 0
     total, api, kernel = (
         spread_by(at, values, groups)
@@ -301,7 +294,7 @@ def sum_executions(trace: Trace) -> Rows[Execution]:
     )
     queue = spread_by(at[queued], found.queue_ns[queued], groups)
     listed = []
-    for index, (device, thread, call, name) in enumerate(sorts.T.tolist()):
+    for index, (device, thread, call, name) in enumerate(sorts):
         all_of = total[index][1], api[index][1], kernel[index][1]
         assert all_of[0] is not None  # noqa: S101 - a group has members
         assert all_of[1] is not None  # noqa: S101

@@ -5,7 +5,7 @@ The functions take several traces, for an export can hold several processes and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from tbperf.analyses.nsys.spread import Key, Spread, grouped
 from tbperf.analyses.rows import Rows
+from tbperf.intervals import distinct
 from tbperf.trace import COPY_KINDS, NONE, RANGE_STYLES, Kind
 
 if TYPE_CHECKING:
@@ -79,10 +80,10 @@ def sum_kernels_by_shape(traces: Sequence[Trace]) -> Rows[ShapeSum]:
     parts = []
     for trace in traces:
         rows = trace.gpu.rows(trace.kernels)
-        pairs, at = np.unique(np.stack([rows["name"], rows["grid"]]), axis=1, return_inverse=True)
+        pairs, at = distinct(rows["name"], rows["grid"])
         texts = trace.strings.texts
-        keys: list[Key] = [(texts[name], texts[grid] if grid != NONE else "") for name, grid in pairs.T.tolist()]
-        parts.append((keys, at.ravel(), rows["dur_ns"]))
+        keys: list[Key] = [(texts[name], texts[grid] if grid != NONE else "") for name, grid in pairs]
+        parts.append((keys, at, rows["dur_ns"]))
     found = grouped(parts)
     whole = _whole(found)
     return Rows(ShapeSum(str(key[0]), str(key[1]), calls, ns.total / whole, ns) for key, calls, ns in found)
@@ -115,11 +116,9 @@ def sum_ranges(traces: Sequence[Trace]) -> Rows[RangeSum]:
     parts = []
     for trace in traces:
         rows = trace.ranges.rows(trace.ranges["style"] != NONE)
-        triples, at = np.unique(np.stack([rows["name"], rows["domain"], rows["style"]]), axis=1, return_inverse=True)
-        keys: list[Key] = [
-            (range_name(trace, name, domain), RANGE_STYLES[style]) for name, domain, style in triples.T.tolist()
-        ]
-        parts.append((keys, at.ravel(), rows["dur_ns"]))
+        triples, at = distinct(rows["name"], rows["domain"], rows["style"])
+        keys: list[Key] = [(range_name(trace, name, domain), RANGE_STYLES[style]) for name, domain, style in triples]
+        parts.append((keys, at, rows["dur_ns"]))
     found = grouped(parts)
     whole = _whole(found)
     return Rows(RangeSum(str(key[0]), str(key[1]), calls, ns.total / whole, ns) for key, calls, ns in found)
@@ -149,8 +148,8 @@ def _memory(trace: Trace, column: str) -> tuple[list[Key], Ns, Ns]:
 def _by_name(
     trace: Trace, table: Table, rows: npt.NDArray[Any], name_of: Callable[[str], str] = str
 ) -> tuple[list[Key], Ns, Ns]:
-    codes, at = np.unique(table["name"][rows], return_inverse=True)
-    return [(name_of(trace.strings[code]),) for code in codes.tolist()], at, table["dur_ns"][rows]
+    codes, at = distinct(table["name"][rows])
+    return [(name_of(trace.strings[code]),) for (code,) in codes], at, table["dur_ns"][rows]
 
 
 def _sums(found: list[tuple[Key, int, Spread]]) -> Rows[Sum]:
@@ -160,8 +159,3 @@ def _sums(found: list[tuple[Key, int, Spread]]) -> Rows[Sum]:
 
 def _whole(found: list[tuple[Key, int, Spread]]) -> int:
     return max(1, sum(spread.total for _, _, spread in found))
-
-
-def traces_with_ranges(traces: Sequence[Trace]) -> Iterator[Trace]:
-    """Yield the traces that have NVTX ranges."""
-    return (trace for trace in traces if (trace.ranges["style"] != NONE).any())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from typing import TYPE_CHECKING
 
 from tbperf.errors import TraceFormatError
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from tbperf.readers.nsys.store import Store
     from tbperf.trace import Trace
 
-__all__ = ["NsysReader", "find_recordings", "is_folder_of_tables", "some_table"]
+__all__ = ["NsysReader", "find_recordings", "is_folder_of_tables", "processes_worth_a_report", "some_table"]
 
 _LOOK_ALIKES = {
     "nvprof": ("StringTable", "CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL", "CUPTI_ACTIVITY_KIND_MARKER"),
@@ -40,6 +41,7 @@ _TABLES = _OWN | set(OF_INTEREST) | set(OF_LESS_INTEREST)
 _EXPORT_AGAIN = "export it with `nsys export --type sqlite --lazy=false REPORT.nsys-rep`"
 
 
+_STATS = re.compile(rb"Time ?\(%\)[,\s]+Total Time \(ns\)|Total \(MB\)[,\s]+Count")
 _TABLE_MAGIC = (PARQUET_MAGIC, ARROW_FILE_MAGIC, ARROW_STREAM_MAGIC)
 
 
@@ -79,12 +81,13 @@ class NsysReader:
 
     def recognizes(self, head: bytes) -> bool:
         """Decide by the first bytes of the contents."""
-        return head.startswith((SQLITE_MAGIC, *_TABLE_MAGIC)) or convert.is_report(head)
+        known = head.startswith((SQLITE_MAGIC, *_TABLE_MAGIC)) or convert.is_report(head)
+        return known or bool(_STATS.search(head))
 
     def traces(self, source: Source) -> Iterator[Source]:
         """Yield a source for each process of an export that is worth a report."""
         with contextlib.closing(_open(source)) as store:
-            processes = _worth_a_report(store)
+            processes = processes_worth_a_report(store)
         if len(processes) <= 1:
             yield dataclasses.replace(source, process=processes[0] if processes else None)
             return
@@ -104,7 +107,7 @@ class NsysReader:
 
         with contextlib.closing(_open(source)) as store:
             if source.process is None:
-                found = _worth_a_report(store)
+                found = processes_worth_a_report(store)
                 source = dataclasses.replace(source, process=found[0] if len(found) == 1 else None)
             trace = build(source, size, store, told)
         progress(size, rows)
@@ -126,6 +129,11 @@ def _open(source: Source) -> Store:
         store = ArrowStore(path)
     elif head.startswith(_TABLE_MAGIC):
         raise TraceFormatError(f"{source.name}: one table of an export", "name the folder with all its tables")
+    elif _STATS.search(head):
+        raise TraceFormatError(
+            f"{source.name}: sums that `nsys stats` printed, without the times that a report is made of",
+            "nsys stats leaves a .sqlite file beside the recording: analyze that",
+        )
     else:
         store = SqliteStore(convert.exported(path) if convert.is_report(head) else path)
     tables = store.columns.keys()
@@ -142,7 +150,7 @@ def _open(source: Source) -> Store:
     return store
 
 
-def _worth_a_report(store: Store) -> list[int]:
+def processes_worth_a_report(store: Store) -> list[int]:
     """Return the processes that did something on a device, called its runtime, or opened ranges; else any others."""
     for tables in (OF_INTEREST, OF_LESS_INTEREST):
         if found := {process for table in tables for process in store.processes(table)}:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tbperf.intervals import distinct
+from tbperf.readers.beside import with_run
 from tbperf.readers.nsys.store import PID_MASK, PROCESS_SHIFT, Selection, Store
-from tbperf.readers.run import find_run
 from tbperf.trace import COPY_KINDS, HOST_MEMORY, NONE, RANGE_STYLES, TABLES, Gpu, Kind, Strings, Table, Thread, Trace
 
 if TYPE_CHECKING:
@@ -95,8 +96,6 @@ class _Build:
     strings: Strings = field(default_factory=Strings)
     dropped: Counter[str] = field(default_factory=Counter)
     events: int = 0
-    registered: dict[int, int] = field(default_factory=dict)
-    """Code in the trace's pool by id of a registered string."""
 
     def rows(self, table: str, columns: Sequence[str]) -> dict[str, Ns] | None:
         """Read a table; None where there is none with these times in it."""
@@ -118,7 +117,7 @@ class _Build:
     def sound(self, rows: dict[str, Ns]) -> dict[str, Ns]:
         """Leave out spans without a time, or that end before they begin."""
         start, end = rows["start"], rows["end"]
-        stray = (abs_exceeds(start) | abs_exceeds(end)) | (start == NONE)
+        stray = abs_exceeds(start) | abs_exceeds(end) | (start == NONE) | (end == NONE)
         backwards = ~stray & (end < start)
         for reason, mask in (("no_timestamp", stray), ("negative_duration", backwards)):
             if count := int(mask.sum()):
@@ -150,7 +149,7 @@ def build(source: Source, size: int, store: Store, told: Callable[[int], None]) 
     raw["api"] += _syncs_without_calls(build_, raw["api"])
     raw["os"] = list(_named_spans(build_, ("OSRT_API",)))
     raw["overhead"] = list(_named_spans(build_, _OVERHEAD))
-    raw["ranges"], raw["ops"] = _nvtx(build_)
+    raw["ranges"], raw["ops"] = _nvtx(build_, _latest([*raw["gpu"], *raw["api"]]))
     raw["ranges"] += _library_calls(build_)
     raw["memory"] = list(_allocations(build_))
     raw["samples"] = list(_metrics(build_, raw["gpu"]))
@@ -158,9 +157,8 @@ def build(source: Source, size: int, store: Store, told: Callable[[int], None]) 
     joined = {name: _joined(name, parts) for name, parts in raw.items()}
     origin = min((int(table["start_ns"].min()) for table in joined.values() if len(table)), default=0)
     tables = {name: table.replaced(start_ns=table["start_ns"] - origin) for name, table in joined.items()}
-    run = find_run(source.path) if source.path is not None else None
     unix = _first(store, "TARGET_INFO_SESSION_START_TIME", "utcEpochNs")
-    return Trace(
+    trace = Trace(
         path=source.name,
         format="nsys",
         bytes=size,
@@ -170,8 +168,8 @@ def build(source: Source, size: int, store: Store, told: Callable[[int], None]) 
         threads=threads,
         strings=build_.strings,
         gpus=tuple(_gpus(store, process)),
-        versions=_versions(store) | {k: v for k, v in (run.versions if run else {}).items() if v is not None},
-        run=run,
+        versions=_versions(store),
+        run=None,
         origin_unix_ns=None if unix is None else unix + origin,
         resolution_ns=1,
         dropped=build_.dropped,
@@ -182,6 +180,7 @@ def build(source: Source, size: int, store: Store, told: Callable[[int], None]) 
         world_size=None,
         recording={},
     )
+    return with_run(trace, source.path)
 
 
 def _device_work(build: _Build) -> Iterator[Columns]:
@@ -224,9 +223,8 @@ def _product(sides: list[Ns]) -> Ns:
 
 def _shapes(strings: Strings, sides: list[Ns]) -> npt.NDArray[np.int32]:
     """Return the code of the text of each grid and block."""
-    _, first, at = np.unique(np.column_stack(sides), axis=0, return_index=True, return_inverse=True)
-    texts = ("{}×{}×{} of {}×{}×{}".format(*(int(side[row]) for side in sides)) for row in first.tolist())
-    return strings.codes(texts)[at.ravel()]
+    shapes, at = distinct(*sides)
+    return strings.codes("{}×{}×{} of {}×{}×{}".format(*shape) for shape in shapes)[at]
 
 
 def _copies(build: _Build, rows: dict[str, Ns]) -> Columns:
@@ -323,8 +321,8 @@ def _library_calls(build: _Build) -> list[Columns]:
     return found
 
 
-def _nvtx(build: _Build) -> tuple[list[Columns], list[Columns]]:
-    """Return the ranges, and the framework operators among them."""
+def _nvtx(build: _Build, latest: int) -> tuple[list[Columns], list[Columns]]:
+    """Return the ranges, and the framework operators among them; open ones end with the recording."""
     columns = ("start", "end", "eventType", "textId", "globalTid", "domainId")
     if not {"start", "end", "eventType"} <= set(build.store.columns.get(_NVTX, ())):
         return [], []
@@ -339,7 +337,7 @@ def _nvtx(build: _Build) -> tuple[list[Columns], list[Columns]]:
     keep = np.isin(rows["eventType"], (_PUSH_POP, _START_END))
     kept: dict[str, npt.NDArray[Any]] = {column: values[keep] for column, values in rows.items()}
     kept |= {"name": name[keep], "domain": domain[keep]}
-    latest = max(int(kept["end"][~abs_exceeds(kept["end"])].max(initial=0)), _latest(build))
+    latest = max(int(kept["end"][~abs_exceeds(kept["end"])].max(initial=0)), latest)
     kept["end"] = np.where(kept["end"] == NONE, np.maximum(latest, kept["start"]), kept["end"])
     rows = build.sound(kept)
     ranges: Columns = {
@@ -403,14 +401,9 @@ def _number(text: str | None) -> int:
     return int(text) if text is not None and len(text) < 19 else NONE  # noqa: PLR2004 - digits of an int64
 
 
-def _latest(build: _Build) -> int:
+def _latest(parts: list[Columns]) -> int:
     """Return the end of the recording as far as device work and calls tell."""
-    latest = 0
-    for table in (*_DEVICE_WORK, *_API):
-        if "end" in build.store.columns.get(table, ()):
-            ends = build.store.integers(Selection(table, build.process), ["end"], lambda _rows: None)["end"]
-            latest = max(latest, int(ends[~abs_exceeds(ends)].max(initial=0)))
-    return latest
+    return max((int((part["start_ns"] + part["dur_ns"]).max(initial=0)) for part in parts), default=0)
 
 
 def _allocations(build: _Build) -> Iterator[Columns]:
@@ -540,7 +533,10 @@ def _versions(store: Store) -> dict[str, str]:
     return {}
 
 
-_IRRELEVANT = re.compile(r"No (?!CUDA|NVTX)[\w ]+ events collected")
+_IRRELEVANT = re.compile(
+    r"No (?!CUDA|NVTX)[\w ]+ events collected|Scheduling information is absent|Unable to collect CPU|.*\bIP samples\b"
+)
+"""Of what tbperf does not use: other graphics libraries, samples and scheduling of the CPU."""
 
 
 def _warnings(store: Store, process: int | None) -> Iterator[str]:

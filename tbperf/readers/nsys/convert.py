@@ -38,7 +38,7 @@ def exported(path: Path) -> Path:
         os.utime(target)
         return target
     _let_go(target.parent)
-    nsys = shutil.which("nsys")
+    nsys = _find_nsys()
     command = f"nsys export --type sqlite --output {shlex.quote(path.stem)}.sqlite {shlex.quote(path.name)}"
     if nsys is None:
         raise TraceFormatError(
@@ -77,10 +77,21 @@ def _run(arguments: list[str], makes: Path, path: Path, command: str) -> None:
         )
 
 
+PLACES = (Path("/opt/nvidia"), Path("/usr/lib"))
+"""Where Nsight Systems is installed, besides the folders on the PATH."""
+
+
+def _find_nsys() -> str | None:
+    """Return the nsys on the PATH, else the newest that is installed."""
+    installed = [nsys for place in PLACES for nsys in place.glob("nsight-systems/*/bin/nsys")]
+    return shutil.which("nsys") or (str(max(installed)) if installed else None)
+
+
 def _importer(path: Path, nsys: str) -> str:
     """Return the tool that turns a stream into a report; nsys brings it along, in a folder of its own."""
     beside = sorted(Path(nsys).resolve().parent.parent.glob("host-*/QdstrmImporter"))
-    found = str(beside[0]) if beside else shutil.which("QdstrmImporter")
+    elsewhere = [tool for place in PLACES for tool in place.glob("nsight-systems/**/QdstrmImporter")]
+    found = next(map(str, [*beside, *elsewhere]), None) or shutil.which("QdstrmImporter")
     if found is None:
         raise TraceFormatError(
             f"{path}: the raw stream of a recording, and nsys' QdstrmImporter is not here",
