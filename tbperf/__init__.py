@@ -1,6 +1,7 @@
 """The performance doctor for YOLO on PyTorch: why the GPU idles, what is hot, what to change.
 
-``tbperf.analyze(path)`` reads traces and returns a `Report`.
+``tbperf.analyze(path)`` reads traces and returns a `Report`; ``tbperf.compare(a, b)`` holds two recordings or reports
+against each other and returns a `Comparison`.
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tbperf.comparison import Comparison as Comparison
+    from tbperf.comparison import compare as compare
     from tbperf.report import Report as Report
     from tbperf.report import analyze as analyze
 
 __version__ = "0.1.0"
-__all__ = ["Report", "__version__", "analyze"]
+__all__ = ["Comparison", "Report", "__version__", "analyze", "compare"]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,4 +24,8 @@ def __getattr__(name: str) -> Any:
         from tbperf import report  # noqa: PLC0415
 
         return getattr(report, name)
+    if name in ("Comparison", "compare"):
+        from tbperf import comparison  # noqa: PLC0415
+
+        return getattr(comparison, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

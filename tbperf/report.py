@@ -24,7 +24,9 @@ from tbperf.findings import Finding, diagnose
 from tbperf.findings.trust import cautions
 from tbperf.findings.verdict import about_ranks, recommendation, verdict
 from tbperf.readers import Source, find_traces, path_source, read_trace
+from tbperf.readers.run import read_logged_steps
 from tbperf.readers.workers import MOST_WORKERS, run_side_by_side, usable_cores
+from tbperf.trace import LoggedSteps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -65,6 +67,8 @@ class Report:
     """Analyses that could look at none of the traces, and why."""
     unread: tuple[Unread, ...] = ()
     schema: str = field(default=SCHEMA)
+    logged_steps: tuple[LoggedSteps, ...] = ()
+    """Steps of the run folders that the traces lie in, taken without the profiler: one a process and phase."""
 
     def table(self, name: str) -> pd.DataFrame:
         """Return a table of all traces as a data frame, with the rank and the phase in front.
@@ -155,12 +159,18 @@ def analyze_and(  # noqa: PLR0913 - the arguments of `analyze`, and the question
         raise UsageError(f"--device {device}: no trace has work of this GPU", seen)
     ranks = hold_against_each_other([(found.report, found.collectives) for found in examined if found.report])
     reported = sorted(((f.report, f.answer) for f in examined if f.report), key=lambda pair: _place(pair[0]))
-    report = report_on([trace for trace, _ in reported], ranks, [_unread(error) for error in unread])
+    reports = [trace for trace, _ in reported]
+    report = report_on(reports, ranks, [_unread(error) for error in unread], _logged_steps(reports))
     return report, tuple(answer for _, answer in reported)
 
 
 def _nothing(_trace: Trace) -> None:
     """Ask nothing more."""
+
+
+def _logged_steps(traces: Iterable[TraceReport]) -> list[LoggedSteps]:
+    folders = dict.fromkeys(trace.run.folder for trace in traces if trace.run is not None)
+    return [log for folder in folders for log in read_logged_steps(Path(folder))]
 
 
 @dataclass(frozen=True)
@@ -226,7 +236,12 @@ def _examine(source: Source, wish: _Wish, jobs: int, progress: Callable[[int, in
     return _Examined(devices, examine(trace), time_collectives(trace), answer=wish.also(trace))
 
 
-def report_on(traces: Sequence[TraceReport], ranks: Ranks | None = None, unread: Sequence[Unread] = ()) -> Report:
+def report_on(
+    traces: Sequence[TraceReport],
+    ranks: Ranks | None = None,
+    unread: Sequence[Unread] = (),
+    logged_steps: Sequence[LoggedSteps] = (),
+) -> Report:
     """Join the reports on single traces: the recording's main phase first, then by rank."""
     order = sorted(traces, key=_place)
     ranks = ranks or Ranks(Rows(), Rows())
@@ -242,6 +257,7 @@ def report_on(traces: Sequence[TraceReport], ranks: Ranks | None = None, unread:
         findings=findings,
         skipped=(*common, *ranks.skipped),
         unread=tuple(unread),
+        logged_steps=tuple(logged_steps),
     )
 
 

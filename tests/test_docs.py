@@ -92,3 +92,33 @@ def test_idle_causes_are_all_explained():
     assert set(CAUSES) == set(WORDS)
     for cause in CAUSES:
         assert f"`{cause}`" in page or f"**{cause}**" in page, cause
+
+
+def test_every_figure_that_a_gate_may_name_is_in_the_docs():
+    from tbperf.analyses.idle import CAUSES
+    from tbperf.gates import METRICS
+
+    page = (ROOT / "docs" / "ci.md").read_text()
+
+    assert set(METRICS) > set(CAUSES)
+    for name in set(METRICS) - set(CAUSES):
+        assert f"`{name}`" in page, name
+
+
+def test_every_gate_in_the_docs_is_one():
+    from tbperf.gates import parse_gates
+
+    pages = [README, *(path.read_text() for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".yml"))]
+    gates = [a or b for page in pages for a, b in re.findall(r"--fail-on (?:'([^']+)'|([\w=]+))", page)]
+
+    assert len(parse_gates(gates, compared=True)) > 8
+
+
+def test_every_command_of_the_pages_about_comparing_exists_with_its_options():
+    for page in ("compare.md", "ci.md"):
+        blocks = re.findall(r"```console\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+        lines = [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ tbperf")]
+        assert lines
+        for line in lines:
+            _, name, *arguments = shlex.split(line)
+            cli.get_command(click.Context(cli), name).make_context(name, arguments)

@@ -28,6 +28,8 @@ def document(path):
         del trace["bytes"]
         if trace["run"]:
             trace["run"]["folder"] = Path(trace["run"]["folder"]).name
+    for log in found["logged_steps"]:
+        log["folder"] = Path(log["folder"]).name
     return found
 
 

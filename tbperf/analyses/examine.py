@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tbperf.analyses.accounting import DeviceTime, account
@@ -114,6 +114,8 @@ class TraceReport:
     nsys: Nsys | None
     """What NVIDIA's tools would state of it; null for recordings of other recorders."""
     skipped: tuple[Skipped, ...]
+    recorded_unix_ns: int | None = None
+    """When the recording began, on the system clock; null where the recorder does not tell."""
 
 
 def examine(trace: Trace) -> TraceReport:
@@ -142,14 +144,22 @@ def examine(trace: Trace) -> TraceReport:
         gaps=idle.gaps if isinstance(idle, Idle) else Rows(),
         gap_lengths=idle.lengths if isinstance(idle, Idle) else Rows(),
         launches=launches if isinstance(launches, Launches) else None,
+        steps=_with_causes(_rows(answers["steps"]), idle),
         **{name: _rows(answers[name]) for name in _ROW_LISTS},
         nsys=state(trace) if trace.format == "nsys" else None,
         skipped=tuple(found for found in answers.values() if isinstance(found, Skipped)),
+        recorded_unix_ns=trace.origin_unix_ns,
     )
 
 
-_ROW_LISTS = [analysis.name for analysis in ANALYSES if analysis.name not in {"idle", "launches"}]
+_ROW_LISTS = [analysis.name for analysis in ANALYSES if analysis.name not in {"idle", "launches", "steps"}]
 """Analyses whose answer is a list of rows, which stands in the report under the analysis' name."""
+
+
+def _with_causes(steps: Rows[Step], idle: Any) -> Rows[Step]:
+    if not isinstance(idle, Idle):
+        return steps
+    return Rows(replace(step, cause=causes) for step, causes in zip(steps, idle.steps, strict=True))
 
 
 def _rows(found: Any) -> Rows[Any]:

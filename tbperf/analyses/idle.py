@@ -9,6 +9,7 @@ that over its whole length, by the main thread.  The causes of a device sum to i
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -210,6 +211,15 @@ class Ledger:
                     longest_start_ns=int(pieces.start[first[longest]]),
                 )
 
+    def by_step(self) -> Ns:
+        """Return the idle time of each step by cause: a row a step, a column a cause."""
+        pieces, steps = self.pieces, self.trace.steps
+        order = np.argsort(pieces.start, kind="stable")
+        tiling = Tiling(pieces.start[order], pieces.end[order], pieces.cause[order])
+        tiling = tiling.within(Spans(steps.start_ns, steps.end_ns))
+        cell = steps.at(tiling.start) * len(CAUSES) + tiling.label
+        return sum_by(cell, tiling.end - tiling.start, len(steps) * len(CAUSES)).reshape(-1, len(CAUSES))
+
     def lengths(self) -> Iterator[GapsOfLength]:
         """Sum gaps by decade of length."""
         decade = np.searchsorted(_DECADES_NS, self.gaps.dur, side="right") - 1
@@ -402,6 +412,8 @@ class Idle:
     causes: Rows[IdleCause]
     gaps: Rows[Gap]
     lengths: Rows[GapsOfLength]
+    steps: tuple[Mapping[str, int], ...]
+    """Idle time by cause in each step, over all devices, dearest first; without zeros."""
 
 
 def attribute(trace: Trace) -> Idle:
@@ -410,10 +422,15 @@ def attribute(trace: Trace) -> Idle:
     ledgers = [Ledger(trace, host, device) for device in trace.devices]
     causes = [cause for ledger in ledgers for cause in ledger.causes()]
     gaps = [gap for ledger in ledgers for gap in ledger.longest(LONGEST)]
+    by_step = sum((ledger.by_step() for ledger in ledgers), np.zeros((len(trace.steps), len(CAUSES)), np.int64))
     return Idle(
         causes=Rows(sorted(causes, key=lambda row: -row.idle_ns)),
         gaps=Rows(sorted(gaps, key=lambda row: -row.dur_ns)[:LONGEST]),
         lengths=Rows(length for ledger in ledgers for length in ledger.lengths()),
+        steps=tuple(
+            {CAUSES[cause]: int(row[cause]) for cause in np.argsort(-row, kind="stable") if row[cause]}
+            for row in by_step
+        ),
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,10 @@ class Step:
     busy_ns: int | None
     """Time of the step in which any device was busy; null without device work in the trace."""
     idle_ns: int | None
+    stage: Mapping[str, int] = field(default_factory=dict)
+    """Time by innermost stage, without what no stage names."""
+    cause: Mapping[str, int] = field(default_factory=dict)
+    """Idle time by cause, summed over devices; what lies outside of their windows has none."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,9 @@ def list_steps(trace: Trace) -> Rows[Step]:
         busy |= spans
     inside = busy.total_within(steps.start_ns, steps.end_ns).tolist()
     known = bool(trace.devices)
+    tiling = trace.stage_tiling.within(Spans(steps.start_ns, steps.end_ns))
+    labels = len(trace.stage_names)
+    by_stage = sum_by(steps.at(tiling.start) * labels + tiling.label, tiling.end - tiling.start, len(steps) * labels)
     return Rows(
         Step(
             step=number,
@@ -64,12 +72,14 @@ def list_steps(trace: Trace) -> Rows[Step]:
             dur_ns=end - start,
             busy_ns=ns if known else None,
             idle_ns=end - start - ns if known else None,
+            stage={name: ns for name, ns in zip(trace.stage_names, stages, strict=True) if ns},
         )
-        for number, start, end, ns in zip(
+        for number, start, end, ns, stages in zip(
             steps.number.tolist(),
             steps.start_ns.tolist(),
             steps.end_ns.tolist(),
             inside,
+            by_stage.reshape(len(steps), labels).tolist(),
             strict=True,
         )
     )

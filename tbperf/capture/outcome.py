@@ -9,8 +9,10 @@ from tbperf.capture.folder import read_journal
 from tbperf.capture.summary import read_steps, stage_coverage, summarize_outside, summarize_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from tbperf.capture.summary import Step
 
 Event = dict[str, Any]
 
@@ -18,19 +20,22 @@ Event = dict[str, Any]
 def read_outcome(folder: Path, traces: Sequence[Path]) -> dict[str, Any]:
     """Return what run.json says about a run beyond what was known before it began."""
     events = read_journal(folder)
-    windows = [_window(event, traces) for event in _of("window", events)]
-    coverage = [share for trace in traces for share in stage_coverage(trace)]
+    steps = read_steps(folder)
+    arguments = {event["phase"]: event["arguments"] for event in reversed(_of("arguments", events))}
+    shares = {trace.name: stage_coverage(trace) for trace in traces}
+    windows = [_window(event, shares) for event in _of("window", events)]
+    coverage = [share for found in shares.values() for share in found]
     return {
         "versions": _versions(events),
-        "arguments": {event["phase"]: event["arguments"] for event in reversed(_of("arguments", events))},
+        "arguments": arguments,
         "processes": [
             {name: event.get(name) for name in ("pid", "phase", "rank", "device")} for event in _of("arguments", events)
         ],
         "windows": windows,
-        "steps": summarize_steps(read_steps(folder)),
+        "steps": summarize_steps(steps),
         "outside_steps": summarize_outside(_of("outside", events)),
-        "coverage": {"lowest": min(coverage), "mean": fmean(coverage)} if coverage else None,
-        "notes": _notes(events, windows),
+        "coverage": _coverage(coverage),
+        "notes": [*_notes(events, windows), *_misleading(windows, steps, arguments.get("train", {}))],
     }
 
 
@@ -44,10 +49,15 @@ def _versions(events: Sequence[Event]) -> dict[str, str | None]:
     return {name: told[0][name] if told else None for name in names}
 
 
-def _window(event: Event, traces: Sequence[Path]) -> dict[str, Any]:
-    file = next((trace.name for trace in traces if trace.name.startswith(event["file"])), None)
+def _window(event: Event, shares: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    file = next((name for name in shares if event["file"] and name.startswith(event["file"])), None)
     names = ("phase", "pid", "first_step", "steps", "planned_steps", "warmup_steps")
-    return {**{name: event[name] for name in names}, "file": file}
+    return {**{name: event[name] for name in names}, "file": file, "coverage": _coverage(shares.get(file or "", ()))}
+
+
+def _coverage(shares: Sequence[float]) -> dict[str, float] | None:
+    """Return the share of the steps that lies in named stages; None where no trace tells."""
+    return {"lowest": min(shares), "mean": fmean(shares)} if shares else None
 
 
 def _notes(events: Sequence[Event], windows: Sequence[dict[str, Any]]) -> list[str]:
@@ -60,6 +70,25 @@ def _notes(events: Sequence[Event], windows: Sequence[dict[str, Any]]) -> list[s
     if not windows:
         notes.append(_why_nothing_was_recorded(events))
     return notes
+
+
+_PLOTTED_STEPS = 3
+"""Ultralytics draws its first batches of a training where ``plots`` is on."""
+
+
+def _misleading(
+    windows: Sequence[dict[str, Any]], steps: Sequence[Step], arguments: Mapping[str, Any]
+) -> Iterator[str]:
+    """Say what a window of training does not show, or shows that other steps do not have."""
+    for window in windows:
+        if window["phase"] != "train" or not window["steps"]:
+            continue
+        first, end = window["first_step"], window["first_step"] + window["steps"]
+        inside = [step for step in steps if step["phase"] == "train" and first <= step["step"] < end]
+        if inside and not any("optimizer" in step["stages"] for step in inside):
+            yield f"no step from {first} to {end - 1} moved the weights: what the optimizer costs is not recorded"
+        if arguments.get("plots") and first < _PLOTTED_STEPS:
+            yield f"step {first} draws the images that it trains on (plots): record later steps, or with plots=False"
 
 
 def _why_nothing_was_recorded(events: Sequence[Event]) -> str:

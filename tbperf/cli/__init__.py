@@ -11,7 +11,19 @@ import click
 from tbperf import __version__
 from tbperf.errors import TbperfError
 
-COMMANDS = ("record", "analyze", "open", "tensorboard", "export", "scrub", "monitor", "doctor", "demo")
+COMMANDS = (
+    "record",
+    "analyze",
+    "compare",
+    "history",
+    "open",
+    "tensorboard",
+    "export",
+    "scrub",
+    "monitor",
+    "doctor",
+    "demo",
+)
 """Shown in this order; each is ``command`` in the module of its name, imported only when it is used."""
 
 

@@ -17,10 +17,11 @@ from tbperf.errors import TbperfError, UsageError
 from tbperf.render.sections import ON_ONE_SCREEN, SECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.progress import TaskID
 
+    from tbperf.gates import Gate, Judged
     from tbperf.report import Report
 
 
@@ -62,6 +63,12 @@ if TYPE_CHECKING:
 @click.option(
     "--jobs", type=click.IntRange(0), default=0, help="Processes that read a large trace; by default one a core."
 )
+@click.option(
+    "--fail-on",
+    metavar="GATE",
+    multiple=True,
+    help="End with exit code 4 if this holds, such as 'idle>30%', LOADER001 or severity=high; may be repeated.",
+)
 def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     paths: tuple[Path, ...],
     format_: str,
@@ -73,7 +80,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     device: int | None,
     stage_from: str | None,
     jobs: int,
-) -> None:
+    fail_on: tuple[str, ...],
+) -> int:
     """Report where the time of a recorded run went, and why the GPU idled.
 
     PATH is a trace of torch.profiler (.json or .json.gz), a recording of Nsight Systems (.sqlite, .nsys-rep), a run
@@ -82,6 +90,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     from tbperf.render import render_json, render_markdown, render_text  # noqa: PLC0415 - only what is asked for
     from tbperf.report import analyze, analyze_and  # noqa: PLC0415
 
+    gates = read_gates(fail_on, compared=False)
     with progress_of_reading() as progress:
         if html is None:
             report = analyze(paths, device=device, stage_from=stage_from, jobs=jobs, progress=progress)
@@ -105,6 +114,32 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     else:
         write_text(out, text)
         click.echo(f"tbperf  report written to {out}", err=True)
+    if not gates:
+        return 0
+    from tbperf.gates import judge_report  # noqa: PLC0415 - only what is asked for
+
+    return tell_gates(judge_report(gates, report))
+
+
+def read_gates(texts: Sequence[str], *, compared: bool) -> Sequence[Gate]:
+    """Read gates before any work is done for nothing."""
+    if not texts:
+        return ()
+    from tbperf.gates import parse_gates  # noqa: PLC0415 - only what is asked for
+
+    return parse_gates(texts, compared=compared)
+
+
+def tell_gates(judged: Sequence[Judged]) -> int:
+    """Write a line for each gate that did not hold up; return the exit code that they come to."""
+    for found in judged:
+        if found.outcome != "held":
+            click.echo(f"tbperf  gate {found.outcome}: {found.gate}: {found.why}", err=True)
+    outcomes = {found.outcome for found in judged}
+    return CROSSED_CODE if "crossed" in outcomes else TbperfError.exit_code if "not judged" in outcomes else 0
+
+
+CROSSED_CODE = 4
 
 
 def _write_page(page: Path, ask: Callable[[Callable[..., Any]], tuple[Report, tuple[Any, ...]]]) -> Report:

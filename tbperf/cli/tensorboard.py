@@ -55,6 +55,7 @@ def command(path: Path | None, port: int | None, jobs: int) -> None:
     from tbperf.tensorboard.exports import require_tensorboard  # noqa: PLC0415 - only what is asked for
 
     require_tensorboard()
+    port = _free_port(port)
     with _folder_of(path) as folder:
         for line in _prepare(folder, jobs):
             _say(line)
@@ -112,9 +113,9 @@ def _has_profile_tab() -> bool:
     return False
 
 
-def _run_tensorboard(folder: Path, port: int | None) -> int:
+def _run_tensorboard(folder: Path, port: int) -> int:
     """Run TensorBoard until it ends or is ended, passing signals on; return the exit code."""
-    arguments = ["--logdir", str(folder), "--host", "127.0.0.1", "--port", str(port or _free_port())]
+    arguments = ["--logdir", str(folder), "--host", "127.0.0.1", "--port", str(port)]
     child = subprocess.Popen(  # noqa: S603 - our own interpreter
         [sys.executable, "-m", "tensorboard.main", *arguments],
         stdin=subprocess.DEVNULL,
@@ -181,14 +182,14 @@ def _listen(messages: IO[str], stopped: threading.Event) -> None:
             click.echo(line.rstrip(), err=True)
 
 
-def _free_port() -> int:
-    """Return TensorBoard's own port, or any free one where that is taken."""
-    for port in (_DEFAULT_PORT, 0):
+def _free_port(wanted: int | None) -> int:
+    """Return the wanted port or, where none is wanted, TensorBoard's own, else any free one."""
+    for port in (_DEFAULT_PORT, 0) if wanted is None else (wanted,):
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
             free: int = probe.getsockname()[1]
             return free
-    raise TbperfError("no port is free on 127.0.0.1", "name one with --port")
+    raise TbperfError(f"port {wanted} cannot be used: is something else listening on it?", "leave --port out")
 
 
 _PR_SET_PDEATHSIG = 1

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tbperf.trace.run import Run, StepTimes
+from tbperf.trace.run import LoggedSteps, Run, StepTimes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 NAME = "run.json"
@@ -27,6 +30,10 @@ class _Outside(msgspec.Struct):
     total_ns: int = 0
 
 
+class _Profiler(msgspec.Struct):
+    options: dict[str, Any] = {}
+
+
 class _File(msgspec.Struct):
     schema: str = ""
     status: str = ""
@@ -38,6 +45,17 @@ class _File(msgspec.Struct):
     steps: dict[str, _Steps] = {}
     outside_steps: dict[str, _Outside] = {}
     notes: list[str] = []
+    started_unix_ns: int | None = None
+    profiler: _Profiler = msgspec.field(default_factory=_Profiler)
+
+
+class _LoggedStep(msgspec.Struct):
+    phase: str
+    step: int
+    dur_ns: int
+    profiler: str
+    stages: dict[str, int] = {}
+    images: int | None = None
 
 
 def find_run(trace: Path) -> Run | None:
@@ -77,6 +95,53 @@ def read_run(folder: Path) -> Run | None:
         },
         outside_ns={stage: total.total_ns for stage, total in found.outside_steps.items()},
         notes=tuple(found.notes),
+        started_unix_ns=found.started_unix_ns,
+        profiler=found.profiler.options,
+    )
+
+
+_COLD_STEPS = 3
+"""Steps at the start of a phase that are slow for reasons of their own: allocation, plots."""
+
+LOG_ROWS = 256
+"""A log of more steps than this is thinned to at most so many rows."""
+
+
+def read_logged_steps(folder: Path) -> list[LoggedSteps]:
+    """Read the steps without the profiler of all processes of a run folder; empty where it has no log."""
+    found = []
+    for path in sorted(folder.glob("steps.*.jsonl")):
+        steps: dict[str, list[_LoggedStep]] = {}
+        for step in _read_log(path):
+            if step.profiler == "off" and step.step >= _COLD_STEPS and step.dur_ns > 0:
+                steps.setdefault(step.phase, []).append(step)
+        process = path.name.removeprefix("steps.").removesuffix(".jsonl")
+        found += [_thinned(str(folder), phase, process, rows) for phase, rows in steps.items()]
+    return found
+
+
+def _read_log(path: Path) -> Iterator[_LoggedStep]:
+    """Read lines up to the first that is not whole: its writer was killed."""
+    decoder = msgspec.json.Decoder(_LoggedStep)
+    with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError), path.open("rb") as log:
+        for line in log:
+            yield decoder.decode(line)
+
+
+def _thinned(folder: str, phase: str, process: str, steps: Sequence[_LoggedStep]) -> LoggedSteps:
+    per_row = -(-len(steps) // LOG_ROWS)
+    rows = [steps[at : at + per_row] for at in range(0, len(steps), per_row)]
+    stages = dict.fromkeys(stage for step in steps for stage in step.stages)
+    counts = [[step.images for step in row if step.images is not None] for row in rows]
+    return LoggedSteps(
+        folder=folder,
+        phase=phase,
+        process=process,
+        steps_per_row=per_row,
+        steps=len(steps),
+        dur_ns=tuple(round(fmean(step.dur_ns for step in row)) for row in rows),
+        images=tuple(map(fmean, counts)) if sum(map(len, counts)) == len(steps) else None,
+        stages={name: tuple(round(fmean(s.stages.get(name, 0) for s in row)) for row in rows) for name in stages},
     )
 
 

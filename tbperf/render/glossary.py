@@ -41,9 +41,20 @@ CAUSE_DEFINITIONS = {
 CHANGES = {cause: f"never {text}" for cause, text in CAUSES.items()} | {
     "host": "no launch calls, operators and Python on the host",
     "synchronizing": "calls that wait for the GPU return at once",
+    "waits: sync": "synchronizing calls return at once",
+    "waits: reads": "reads of small values return at once",
+    "waits: log": "waits while logging return at once",
+    "waits: copies": "copies that wait return at once",
+    "python:": "no Python code in the stage …",
+    "stage:": "no host time in the stage …",
+    "pageable": "copies of pageable memory take no time",
+    "exposed copies": "exposed copies take no time",
+    "collectives": "collectives take no time",
+    "tiny kernels": "no tiny kernels, nor the operators that launch them",
     "tensor_cores": "matrix work runs on tensor cores",
+    "dominant kernel": "the dominant kernel runs faster",
 }
-"""What the replay of a run leaves out."""
+"""What the replay of a run changes; … stands for a stage."""
 
 TERMS = {
     "window": "from the first start to the last end of a device's kernels, copies and memsets",

@@ -18,11 +18,13 @@ import msgspec
 
 from tbperf import __version__
 from tbperf.errors import TraceFormatError
+from tbperf.render.compare_text import TITLES, part_title
 from tbperf.render.glossary import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tbperf.comparison import Comparison
     from tbperf.report import Report
 
 _WEB = files("tbperf.render") / "web"
@@ -46,6 +48,14 @@ def render_html_of_json(document: bytes) -> str:
     except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise TraceFormatError(f"not a JSON report of tbperf: {error}") from error
     return page(f"tbperf: {name}", {"report": report, "words": words(), "timelines": []}, "page.js", summary=summary)
+
+
+def render_comparison_html(found: Comparison) -> str:
+    """Return the page for a comparison."""
+    titles = {name: title.strip() for name, title in TITLES.items()}
+    titles |= {row.name: part_title(row.name) for row in found.device_parts}
+    data = {"comparison": found, "titles": titles}
+    return page("tbperf: comparison", data, "compare.js", summary=" ".join(found.verdict))
 
 
 def page(title: str, data: Mapping[str, Any], entry: str, *, summary: str = "") -> str:

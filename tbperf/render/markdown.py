@@ -27,10 +27,10 @@ _OWNERS = (
 
 def render_markdown(report: Report, *, top: int = 5) -> str:
     """Return GitHub's Markdown, with so many rows in each table."""
-    lines = [f"**{_prose(report.verdict[0])}**" if report.verdict else "**Nothing to report.**", ""]
-    lines += [_prose(sentence) for sentence in report.verdict[1:]]
+    lines = [f"**{markdown_prose(report.verdict[0])}**" if report.verdict else "**Nothing to report.**", ""]
+    lines += [markdown_prose(sentence) for sentence in report.verdict[1:]]
     if report.cautions:
-        lines += ["", *(f"> ⚠ {_prose(caution)}  " for caution in report.cautions[:_CAUTIONS])]
+        lines += ["", *(f"> ⚠ {markdown_prose(caution)}  " for caution in report.cautions[:_CAUTIONS])]
         if len(report.cautions) > _CAUTIONS:
             lines.append(f"> … and {len(report.cautions) - _CAUTIONS} more")
     for trace in report.traces:
@@ -64,7 +64,7 @@ def _heading(trace: TraceReport) -> str:
     if trace.steps:
         mean = sum(step.dur_ns for step in trace.steps) / len(trace.steps)
         parts.append(f"{len(trace.steps)} step{'s' if len(trace.steps) > 1 else ''} of {format_ms(mean)}")
-    return " · ".join(_prose(part) for part in parts if part)
+    return " · ".join(markdown_prose(part) for part in parts if part)
 
 
 def _time(trace: TraceReport) -> Iterator[str]:
@@ -79,7 +79,7 @@ def _time(trace: TraceReport) -> Iterator[str]:
         )
         for device in trace.devices
     ]
-    yield from _table(("", "window", *(name for name, _ in _OWNERS)), rows)
+    yield from markdown_table(("", "window", *(name for name, _ in _OWNERS)), rows)
 
 
 def _findings(findings: Sequence[Finding], trace: TraceReport, top: int) -> Iterator[str]:
@@ -95,8 +95,10 @@ def _findings(findings: Sequence[Finding], trace: TraceReport, top: int) -> Iter
             low = f"{format_ms(found.gain.low_ns / steps)} to " if found.gain.low_ns else "up to "
             gain = f"{low}{format_ms(found.gain.high_ns / steps)}{per}"
         cost = f"{format_ms(found.cost_ns / steps)}{per} ({format_share(found.cost_share)})" if found.cost_ns else "–"
-        rows.append((f"{_MARKS[found.severity]} {found.code} {_prose(found.title)}", cost, gain, _advice(found)))
-    yield from ("", *_table(("finding", "costs", "could save", "change"), rows))
+        rows.append(
+            (f"{_MARKS[found.severity]} {found.code} {markdown_prose(found.title)}", cost, gain, _advice(found))
+        )
+    yield from ("", *markdown_table(("finding", "costs", "could save", "change"), rows))
     if hidden := findings[top + 1 :]:
         yield from ("", f"… and {len(hidden)} more: {', '.join(dict.fromkeys(found.code for found in hidden))}")
 
@@ -108,7 +110,7 @@ def _advice(found: Finding) -> str:
     parts = []
     for advice in found.advice[:2]:
         if advice["argument"] is None:
-            parts.append(_prose(advice["action"]))
+            parts.append(markdown_prose(advice["action"]))
         else:
             joint = " " if advice["argument"].startswith("-") else "="
             to = "" if advice["to"] is None else f"{joint}{advice['to']}"
@@ -129,7 +131,7 @@ def _idle(trace: TraceReport, top: int) -> Iterator[str]:
         )
         for row in trace.idle[: top + 1]
     ]
-    yield from ("", *_table(("The GPU is", "time", "of the window", "gaps", "longest"), rows))
+    yield from ("", *markdown_table(("The GPU is", "time", "of the window", "gaps", "longest"), rows))
 
 
 def _stages(trace: TraceReport, top: int) -> Iterator[str]:
@@ -147,7 +149,7 @@ def _stages(trace: TraceReport, top: int) -> Iterator[str]:
         )
         for row in trace.stages[:top]
     ]
-    yield from ("", *_table(("Stage", f"host{per}", "share", "GPU work", "GPU idle"), rows))
+    yield from ("", *markdown_table(("Stage", f"host{per}", "share", "GPU work", "GPU idle"), rows))
 
 
 def _kernels(trace: TraceReport, top: int) -> Iterator[str]:
@@ -155,7 +157,7 @@ def _kernels(trace: TraceReport, top: int) -> Iterator[str]:
         (_code(kernel_name(row.name, 64)), format_ms(row.total_ns), format_share(row.share), f"{row.calls:,}")
         for row in trace.kernels[:top]
     ]
-    yield from ("", *_table(("Kernel", "time", "of all kernels", "calls"), rows))
+    yield from ("", *markdown_table(("Kernel", "time", "of all kernels", "calls"), rows))
     copies = [
         (
             f"{row.copy_kind or 'copy'} {row.host_memory or ''}".strip(),
@@ -166,7 +168,7 @@ def _kernels(trace: TraceReport, top: int) -> Iterator[str]:
         )
         for row in trace.memcpy[:top]
     ]
-    yield from ("", *_table(("Copy", "time", "exposed", "calls", "size"), copies))
+    yield from ("", *markdown_table(("Copy", "time", "exposed", "calls", "size"), copies))
 
 
 def _operators(trace: TraceReport, top: int) -> Iterator[str]:
@@ -174,19 +176,20 @@ def _operators(trace: TraceReport, top: int) -> Iterator[str]:
         (_code(row.name[:80]), format_ms(row.self_ns), format_share(row.share), f"{row.calls:,}")
         for row in trace.operators[:top]
     ]
-    yield from ("", *_table(("Operator", "own time", "share", "calls"), rows))
+    yield from ("", *markdown_table(("Operator", "own time", "share", "calls"), rows))
 
 
 def _seen(trace: TraceReport) -> Iterator[str]:
     dropped = "".join(f"; {count:,} dropped ({reason.replace('_', ' ')})" for reason, count in trace.dropped.items())
     cut = "; the file is cut short" if trace.truncated else ""
     yield f"Seen: {trace.events:,} events{dropped}{cut}."
-    unseen = dict.fromkeys(_prose(skipped.reason) for skipped in trace.skipped)
+    unseen = dict.fromkeys(markdown_prose(skipped.reason) for skipped in trace.skipped)
     if unseen:
         yield f"Not seen: {'; '.join(unseen)}."
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table whose cells are Markdown: the first column of words, the others of figures."""
     if not rows:
         return
     yield f"| {' | '.join(headings)} |"
@@ -197,7 +200,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[s
 _MARKUP = re.compile(r"([\\`*_\[\]|~#@])")
 
 
-def _prose(text: str) -> str:
+def markdown_prose(text: str) -> str:
     """Show text that may come from a trace as itself: no markup, no HTML, no mention of anybody."""
     return _MARKUP.sub(r"\\\1", html.escape(printable(text), quote=False)).replace("\\@", "@\u200b")
 

@@ -1,4 +1,4 @@
-"""The JSON Schema of the report, made from the dataclasses that the report is made of."""
+"""The JSON Schemas of what `render_json` writes, made from the dataclasses that it writes."""
 
 from __future__ import annotations
 
@@ -11,19 +11,26 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from tbperf.report import SCHEMA, Report
+from tbperf.comparison import Comparison
+from tbperf.history import History
+from tbperf.report import Report
 
 _PLAIN = {int: "integer", float: "number", str: "string", bool: "boolean", type(None): "null"}
 
 
-def json_schema() -> dict[str, Any]:
-    """Return the schema of what `render_json` writes."""
+DOCUMENTS: Mapping[str, type[Any]] = {"report": Report, "compare": Comparison, "history": History}
+"""By name of the file in docs/ that holds the schema: docs/NAME.schema.json."""
+
+
+def json_schema(document: type[Any] = Report) -> dict[str, Any]:
+    """Return the schema of a document that `render_json` writes."""
     definitions: dict[str, Any] = {}
-    root = _object(Report, definitions)
-    root["properties"]["schema"] = {"const": SCHEMA}
+    root = _object(document, definitions)
+    schema = next(field.default for field in fields(document) if field.name == "schema")
+    root["properties"]["schema"] = {"const": schema}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": SCHEMA,
+        "title": schema,
         **root,
         "$defs": dict(sorted(definitions.items())),
     }

@@ -47,7 +47,7 @@ def render_text(
     ON_ONE_SCREEN shows the first trace; any other choice of SECTIONS every trace.
     """
     brief = sections is ON_ONE_SCREEN
-    page = _Page(width, color=color, top=top, brief=brief)
+    page = _ReportPage(width, color=color, top=top, brief=brief)
     for sentence in report.verdict:
         page.line(Text(printable(sentence), "bold"))
     for caution in report.cautions[: _CAUTIONS if brief else None]:
@@ -98,13 +98,11 @@ def kernel_name(name: str, length: int) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
-class _Page:
-    """Collects the lines of the report."""
+class Page:
+    """Collects lines for a terminal of a width."""
 
-    def __init__(self, width: int, *, color: bool, top: int, brief: bool) -> None:
-        self._brief = brief
+    def __init__(self, width: int, *, color: bool) -> None:
         self._width = max(40, width)
-        self._top = top
         self._buffer = io.StringIO()
         self._console = Console(
             file=self._buffer,
@@ -160,6 +158,15 @@ class _Page:
             bar.append(mark * cells, style)
             drawn += cells
         self.line(bar)
+
+
+class _ReportPage(Page):
+    """Collects the lines of a report."""
+
+    def __init__(self, width: int, *, color: bool, top: int, brief: bool) -> None:
+        super().__init__(width, color=color)
+        self._brief = brief
+        self._top = top
 
     def overview(self, traces: Sequence[TraceReport]) -> None:
         """One line a trace."""

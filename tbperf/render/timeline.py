@@ -50,6 +50,7 @@ _SORTS = (
     "copy call",
     "allocation call",
     "module loading",
+    "system call",
     "python",
     "profiler",
     *(f"idle: {cause}" for cause in CAUSES),
@@ -262,7 +263,8 @@ def _host(trace: Trace, thread: int, names: _Names, typical: tuple[int, int] | N
         calls.sort[trace.named(trace.api, pattern.match)[api]] = _SORTS.index(sort)
     ranges = _table_rows(trace.ranges, trace.ranges["thread"] == thread, names, "range", typical)
     ops = _table_rows(trace.ops, trace.ops["thread"] == thread, names, "operator", typical)
-    return _in_lanes(_Rows.joined([ranges, ops, calls]))
+    system = _table_rows(trace.os, trace.os["thread"] == thread, names, "system call", typical)
+    return _in_lanes(_Rows.joined([ranges, ops, calls, system]))
 
 
 def _table_rows(
@@ -300,7 +302,7 @@ def _instants_not_before(rows: _Rows, instant: Ns) -> Ns:
 def _threads(trace: Trace) -> list[int]:
     """Return the threads that did something: the main one, then the busiest."""
     totals = np.zeros(max(1, len(trace.threads)), np.int64)
-    for table in (trace.ops, trace.ranges, trace.api, trace.python):
+    for table in (trace.ops, trace.ranges, trace.api, trace.os, trace.python):
         totals += sum_by(table["thread"], table["dur_ns"], totals.size)
     order = np.argsort(-totals, kind="stable")
     return sorted(order[totals[order] > 0].tolist(), key=lambda thread: thread != trace.main_thread)

@@ -1,7 +1,7 @@
 """The one trace model: what every reader produces and every analysis sees."""
 
 from tbperf.trace.model import Gpu, Steps, Thread, Trace
-from tbperf.trace.run import Run, StepTimes
+from tbperf.trace.run import LoggedSteps, Run, StepTimes
 from tbperf.trace.tables import (
     COPY_KINDS,
     HOST_MEMORY,
@@ -23,6 +23,7 @@ __all__ = [
     "Column",
     "Gpu",
     "Kind",
+    "LoggedSteps",
     "Run",
     "StepTimes",
     "Steps",

@@ -24,6 +24,31 @@ class StepTimes:
 
 
 @dataclass(frozen=True)
+class LoggedSteps:
+    """Steps that one process of a run took without the profiler, from the always-on log of the run folder.
+
+    Without the slow first ones, in the order of time; columns of equal length.  Long logs are thinned: each row then
+    stands for several steps that followed each other.
+    """
+
+    folder: str
+    """The run folder."""
+    phase: str
+    process: str
+    """Process id, and rank where there are several."""
+    steps_per_row: int
+    """Steps that a row is the mean of; the last row may be of fewer."""
+    steps: int
+    """All steps that the rows stand for."""
+    dur_ns: tuple[int, ...]
+    """Mean duration of the steps of each row."""
+    images: tuple[float, ...] | None
+    """Mean number of images of a step; null where the log does not tell for every step."""
+    stages: Mapping[str, tuple[int, ...]]
+    """Mean time of a step in each stage."""
+
+
+@dataclass(frozen=True)
 class Run:
     """A run folder's own account."""
 
@@ -41,6 +66,9 @@ class Run:
     outside_ns: Mapping[str, int]
     """Time of stages outside of all steps (validate, save, setup …), over the whole run."""
     notes: tuple[str, ...] = field(default=())
+    started_unix_ns: int | None = None
+    profiler: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the profiler: what it recorded beyond the calls themselves."""
 
     def phase_ns(self, phase: str) -> int:
         """Return the durations of the steps of a phase, summed; 0 where there were none."""

@@ -173,3 +173,10 @@ def test_analyze_and_answers_in_the_order_of_the_report(tmp_path):
 
 def _path_of(trace):
     return trace.path
+
+
+def test_colours_have_the_form_that_the_timeline_reads():
+    style = (Path(tbperf.__file__).parent / "render" / "web" / "style.css").read_text()
+
+    for name, value in re.findall(r"(--[\w-]+):\s*([^;]+);", style):
+        assert re.fullmatch(r"#[0-9a-f]{6}|\d+(\.\d+)?px", value), name

@@ -1,6 +1,6 @@
 // Numbers for people. Exact values stay in the data; what is shown is rounded.
 
-const THIN = " ";
+const THIN = "\u202f";
 const number = (value, digits) =>
   value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 

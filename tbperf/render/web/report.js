@@ -26,7 +26,7 @@ const TABLES = [
   ["kernels", "Kernels", [
     "name", ["total_ns", "time"], "share", "calls", ["mean_ns", "mean"], ["max_ns", "longest"], "family",
     ["tensor_cores", "tensor cores"], ["stage", "launched in"], "blocks", ["block_threads", "threads a block"],
-    ["occupancy", "occupancy %"], ["min_ns", "shortest"], "device"]],
+    ["occupancy", "occupancy %"], ["min_ns", "shortest"], "device", "longest_start_ns"]],
   ["families", "Kernels by sort of work", ["family", ["total_ns", "time"], "share", "calls", ["tiny_calls", "calls < 10 µs"]]],
   ["operators", "Operators", [
     "name", ["self_ns", "own time"], "share", "calls", ["total_ns", "with callees"], ["gpu_ns", "GPU work"], ["stage", "in stage"]]],
@@ -49,15 +49,16 @@ const TABLES = [
 const ELSEWHERE = new Set([
   "path", "format", "rank", "world_size", "phase", "run", "bytes", "events", "resolution_ns", "gpus", "versions", "dropped",
   "notes", "truncated", "linked_share", "devices", "idle", "gaps", "gap_lengths", "what_if", "launches", "steps", "stages",
-  "skipped", ...TABLES.map(([key]) => key),
+  "warnings", "skipped", "recorded_unix_ns", ...TABLES.map(([key]) => key),
 ]);
 
 /**
  * Draw a report. timelines: one document a trace, null where there is none, or a promise of either.
- * Returns {select(index)}: which of several traces is shown.
+ * Ids of the page begin with a prefix, where several reports share one.
+ * Returns {select(index), repaint(), close(), ready}: ready is kept when the timeline of the shown trace is drawn.
  */
-export function drawReport(root, { report, words, timelines = [], level = 1 }) {
-  const page = new Page(report, words, timelines, level);
+export function drawReport(root, { report, words, timelines = [], level = 1, prefix = "" }) {
+  const page = new Page(report, words, timelines, level, prefix);
   root.replaceChildren(...page.draw());
   page.select(0);
   return page;
@@ -108,7 +109,8 @@ function findingsOf(report, trace) {
 }
 
 class Page {
-  constructor(report, words, timelines, level) {
+  constructor(report, words, timelines, level, prefix) {
+    this.prefix = prefix;
     this.report = report;
     this.words = words;
     this.timelines = timelines;
@@ -125,7 +127,7 @@ class Page {
   section(id, title, ...content) {
     const children = content.flat().filter(Boolean);
     if (!children.length) return null;
-    return el("section", { id: `${id}`, "aria-label": title, "data-title": title }, this.heading(title), children);
+    return el("section", { id: `${this.prefix}${id}`, class: id, "aria-label": title, "data-title": title }, this.heading(title), children);
   }
 
   draw() {
@@ -149,6 +151,10 @@ class Page {
       { "aria-label": "What makes the figures less certain" },
       this.report.cautions.map((caution) => el("li", {}, printable(caution))),
     );
+  }
+
+  close() {
+    this.timeline?.close();
   }
 
   /** Draw what is drawn in pixels again, in the colours that hold now. */
@@ -222,17 +228,22 @@ class Page {
       this.glossary(),
     ].filter(Boolean);
     this.body.replaceChildren(...sections);
-    const links = sections
-      .filter((section) => section.dataset.title)
-      .map((section) => el("li", {}, el("a", { href: `#${section.id}`, click: (event) => follow(event, section) }, section.dataset.title)));
-    this.nav.replaceChildren(el("ol", {}, links));
+    this.links = new Map(
+      sections
+        .filter((section) => section.dataset.title)
+        .map((section) => [
+          section,
+          el("li", { hidden: section.hidden }, el("a", { href: `#${section.id}`, click: (event) => follow(event, section) }, section.dataset.title)),
+        ]),
+    );
+    this.nav.replaceChildren(el("ol", {}, [...this.links.values()]));
   }
 
   /** Fill the place of the timeline when its document is there. */
   schedule(index) {
     this.timeline = null;
     this.timelineBox = el("div.timeline", {}, el("p.quiet", {}, "Reading the timeline …"));
-    this.hardware = el("section", { id: "over-time", hidden: true, "aria-label": "Over time", "data-title": "Over time" });
+    this.hardware = el("section", { id: `${this.prefix}over-time`, hidden: true, "aria-label": "Over time", "data-title": "Over time" });
     const box = this.timelineBox;
     this.ready = Promise.resolve(this.timelines[index] ?? null)
       .then(async (document_) => {
@@ -253,6 +264,7 @@ class Page {
     const series = document_.counters ?? [];
     if (!series.length) return;
     this.hardware.hidden = false;
+    this.links.get(this.hardware).hidden = false;
     this.hardware.replaceChildren(
       this.heading("Over time"),
       ...series.map((counter) => {
@@ -295,6 +307,14 @@ class Page {
     return this.words.causes[name]?.words ?? name;
   }
 
+  /** «python: optimizer» in words. */
+  change(name) {
+    const { changes } = this.words;
+    if (changes[name]) return changes[name];
+    const [sort, of] = name.split(": ");
+    return of && changes[`${sort}:`] ? changes[`${sort}:`].replace("…", printable(of)) : printable(name);
+  }
+
   findings(trace) {
     const found = findingsOf(this.report, trace);
     const content = found.length
@@ -312,7 +332,6 @@ class Page {
         : `up to ${per(finding.gain.high_ns)}`
       : null;
     const page = this.words.rules[finding.code];
-    const place = placeOf(finding, trace);
     return el(
       `details.finding.severity-${finding.severity}`,
       { open, "data-code": finding.code },
@@ -345,7 +364,7 @@ class Page {
         el(
           "p.links",
           {},
-          place && this.jump(place, finding.title),
+          finding.places.map((place, at) => this.jump(place, at ? `place ${at + 1}: ${printable(place.name)}` : printable(place.name), at ? String(at + 1) : "on the timeline")),
           el("span.quiet", {}, finding.code),
         ),
         page && el("details.why", {}, el("summary", {}, `What ${finding.code} means, and how it is measured`), el("div", {}, markdown(page, 5))),
@@ -366,18 +385,19 @@ class Page {
   }
 
   /** A button that shows a place on the timeline. */
-  jump(place, what) {
+  jump(place, what, text = "on the timeline") {
     return el(
       "button.jump",
       {
         type: "button",
         "aria-label": `Show on the timeline: ${what}`,
+        title: `${what}, ${duration(place.dur_ns)}`,
         click: () => {
           this.timelineBox.scrollIntoView({ block: "center", behavior: "smooth" });
           this.timeline?.show(place);
         },
       },
-      "on the timeline",
+      text,
     );
   }
 
@@ -427,7 +447,7 @@ class Page {
       title: this.words.causes[row.cause]?.definition,
       value: row.idle_ns,
       color: `cause-${row.cause}`,
-      place: longestGap(trace, row.device, [row.cause]),
+      place: { start_ns: row.longest_start_ns, dur_ns: row.longest_ns },
       figures: [
         { key: "idle_ns", value: row.idle_ns, text: duration(row.idle_ns) },
         { key: "share", value: null, text: share(row.idle_ns / windows.get(row.device)) },
@@ -435,10 +455,11 @@ class Page {
         { key: "longest_ns", value: row.longest_ns, text: duration(row.longest_ns) },
       ],
     }));
+    const whatIf = trace.what_if.map((row) => ({ ...row, change: this.change(row.change) }));
     const gaps = trace.gaps.map((gap) => ({ ...gap, show: gap.start_ns }));
     const columns = columnsOf(
       gaps,
-      [["dur_ns", "gap"], "cause", ["cause_ns", "of that"], "step", "stage", ["host", "the host was in"], ["line", "Python"], ["before", "after this work"], ["after", "before this work"], ["start_ns", "at"], ["show", "timeline"], "device"],
+      [["dur_ns", "gap"], "cause", ["cause_ns", "of that"], ["show", "place"], "step", "stage", ["host", "the host was in"], ["line", "Python"], ["before", "after this work"], ["after", "before this work"], ["start_ns", "at"], "device"],
       oneDevice(trace),
     ).map((column) => {
       if (column.key === "cause") return { ...column, cell: (cause) => el("span.words", {}, el(`span.key.fill-cause-${cause}`, { "aria-hidden": "true" }), this.cause(cause)) };
@@ -457,8 +478,8 @@ class Page {
         table({
           caption: "What removing a cause would save",
           note: "by replaying the run without it",
-          columns: columnsOf(trace.what_if.map((row) => ({ ...row, change: this.words.changes[row.change] ?? row.change })), ["change", ["low_ns", "at least"], ["high_ns", "at most"], "device"], oneDevice(trace)),
-          rows: trace.what_if.map((row) => ({ ...row, change: this.words.changes[row.change] ?? row.change })),
+          columns: columnsOf(whatIf, ["change", ["low_ns", "at least"], ["high_ns", "at most"], "device"], oneDevice(trace)),
+          rows: whatIf,
         }),
       gaps.length && table({ caption: "Longest gaps", columns, rows: gaps, few: 8 }),
       trace.gap_lengths.length && this.gapLengths(trace),
@@ -490,7 +511,7 @@ class Page {
       ? table({
           caption: "Stages on the host",
           note: trace.steps.length ? "inside the steps; a stage that is open inside another counts for itself" : "over the whole trace",
-          columns: columnsOf(stages, ["stage", ["host_ns", "host"], "share", "calls", ["op_ns", "in operators"], ["gpu_ns", "GPU work"], ["idle_ns", "GPU idle"]]),
+          columns: this.placed(columnsOf(stages, ["stage", ["host_ns", "host"], "share", "calls", ["op_ns", "in operators"], ["gpu_ns", "GPU work"], ["idle_ns", "GPU idle"], ["longest_ns", "longest"], "longest_start_ns"]), stages),
           rows: stages,
           few: 20,
         })
@@ -554,7 +575,18 @@ class Page {
       const rows = trace[key] ?? [];
       if (!rows.length) return [];
       const single = key === "memory" ? [] : oneDevice(trace);
-      return [table({ caption: title, columns: this.explained(key, columnsOf(rows, known, [...hidden, ...single])), rows })];
+      const columns = this.explained(key, columnsOf(rows, known, [...hidden, ...single]));
+      return [table({ caption: title, columns: this.placed(columns, rows), rows })];
+    });
+  }
+
+  /** Let each row lead to the longest of what it sums up, where the report says when that was. */
+  placed(columns, rows) {
+    return columns.map((column) => {
+      if (column.key !== "longest_start_ns") return column;
+      const placeOf = (row) => ({ start_ns: row.longest_start_ns, dur_ns: row.longest_ns ?? row.max_ns ?? 0 });
+      const cell = (value, row) => value !== null && this.jump(placeOf(row), shown(row.name ?? row.api ?? row.stage ?? "the longest"));
+      return { ...column, label: "longest", figure: false, cell };
     });
   }
 
@@ -582,6 +614,7 @@ class Page {
       ...list("Seen", seen),
       ...list("Not seen", [...dropped, ...unseen]),
       ...list("Notes", trace.notes),
+      ...list("The recorder warned", trace.warnings ?? []),
       trace.run && this.run(trace.run),
       el("p.quiet", {}, `${printable(trace.path)} · ${trace.format} · read by tbperf ${this.report.tbperf}`),
     );
@@ -645,31 +678,4 @@ export function argumentText(advice) {
   const to = advice.to === true ? "True" : advice.to === false ? "False" : advice.to;
   if (advice.argument.startsWith("-")) return to === null ? advice.argument : `${advice.argument} ${to}`;
   return to === null ? advice.argument : `${advice.argument}=${to}`;
-}
-
-const CAUSES_OF = {
-  LOADER: ["dataloader"],
-  SYNC: ["sync", "python", "host_op"],
-  COPY: ["memcpy"],
-  LAUNCH: ["launch", "queued"],
-  HOST: ["host_op", "python"],
-  ALLOC: ["allocation"],
-  COMPILE: ["module_load"],
-  STAGE: ["save", "plot", "validation"],
-};
-
-/** Where on the timeline a finding shows best: its own place, the longest gap of its cause, its dearest kernel. */
-function placeOf(finding, trace) {
-  if (typeof finding.start_ns === "number") return finding;
-  if (finding.place && typeof finding.place.start_ns === "number") return finding.place;
-  const family = finding.code.replace(/\d+$/, "");
-  if (family === "KERNEL" || family === "COMM") {
-    const kernel = trace.kernels.find((row) => (finding.device ?? row.device) === row.device && (family === "KERNEL" || row.family === "collective"));
-    return kernel ? { longest: kernel.name, device: kernel.device } : null;
-  }
-  return longestGap(trace, finding.device, CAUSES_OF[family] ?? []);
-}
-
-function longestGap(trace, device, causes) {
-  return trace.gaps.find((gap) => (device === null || gap.device === device) && causes.includes(gap.cause)) ?? null;
 }

@@ -32,6 +32,7 @@ const COLORS = {
   "module loading": "--cause-module_load",
   python: "--cause-python",
   profiler: "--cause-profiler",
+  "system call": "--cause-queued",
 };
 
 const KERNELS = new Set(["kernel", "collective"]);
@@ -450,34 +451,11 @@ class Timeline {
     this.repaintSoon();
   }
 
-  /** Show a place: {start_ns, dur_ns}, or {longest: name, device} for the longest block of a name. */
-  show(place) {
-    let [from, to] = [place.start_ns, place.start_ns + place.dur_ns];
-    if (place.longest !== undefined) {
-      const found = this.longestOf(place.longest, place.device);
-      if (!found) return false;
-      this.select(found);
-      [from, to] = [found.lane.start[found.at], found.lane.end[found.at]];
-    }
-    this.marked = [from, to];
-    const room = Math.max(to - from, 2000);
-    this.view(from - room * 0.6, to + room * 0.6);
-    return true;
-  }
-
-  longestOf(name, device) {
-    const code = this.document.names.indexOf(name);
-    let best = null;
-    for (const track of this.tracks) {
-      if (track.kind !== "stream" || (device !== null && track.device !== device)) continue;
-      for (const lane of track.lanes) {
-        for (let at = 0; at < lane.start.length; at += 1) {
-          const long = lane.end[at] - lane.start[at];
-          if (lane.name[at] === code && lane.count[at] === 1 && (!best || long > best.long)) best = { track, lane, at, long };
-        }
-      }
-    }
-    return best;
+  /** Show a place: {start_ns, dur_ns}. */
+  show({ start_ns: from, dur_ns: long }) {
+    this.marked = [from, from + long];
+    const room = Math.max(long, 2000);
+    this.view(from - room * 0.6, from + long + room * 0.6);
   }
 
   nextGap() {
@@ -708,7 +686,7 @@ function longestRows(lane, count) {
   return rows.sort((a, b) => lane.end[b] - lane.start[b] - (lane.end[a] - lane.start[a])).slice(0, count);
 }
 
-/** «#1f5bbf» as [red, green, blue]. */
+/** «#1f5bbf», the only form of colours in the style sheet, as [red, green, blue]. */
 function rgb(text) {
   const hex = text.replace("#", "");
   return [0, 2, 4].map((at) => Number.parseInt(hex.slice(at, at + 2), 16) || 0);

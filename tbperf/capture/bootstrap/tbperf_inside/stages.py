@@ -147,10 +147,20 @@ class StageMachine:
     def leaf(self, name: str) -> None:
         """Close the open leaf and open the next; outside of a step nothing happens."""
         frame = self.frame
-        if frame is not None and frame.step_start_ns is not None:
-            now = self._clock()
+        if frame is None or frame.step_start_ns is None:
+            return
+        now = self._clock()
+        if frame.leaf_at is None or frame.leaf_at != len(self._stack) - 1:
             self._drop_leaf(frame, now)
             self._enter_leaf(frame, name, now)
+            return
+        # The usual case: nothing between closing and opening, which would be a hole between two ranges.
+        title = PREFIX + name
+        last = self._stack.pop()
+        self._ranges.close(last.token)
+        token = self._ranges.open(title)
+        self._count(last, now)
+        self._stack.append(_Stage(name, now, token))
 
     @property
     def leaf_name(self) -> str | None:
@@ -199,6 +209,9 @@ class StageMachine:
     def _pop(self, now: int) -> None:
         stage = self._stack.pop()
         self._ranges.close(stage.token)
+        self._count(stage, now)
+
+    def _count(self, stage: _Stage, now: int) -> None:
         dur_ns = now - stage.start_ns
         own_ns = dur_ns - stage.inner_ns
         frame = self.frame

@@ -1,0 +1,167 @@
+"""What recording costs: the same training alone, with the always-on log, and with a window; in turn, many times.
+
+Each round runs the three one after the other in processes of their own, and the training itself measures its steps:
+wall clock and processor time. A ratio compares neighbours of a round, so that a machine that gets slower hits both;
+the ratio of two runs without tbperf is the noise that the others must be held against. The last line counts the time
+inside tbperf's own code, which no noise hides.   `scripts/bench record [--rounds N]`
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+from tbperf.capture.dataset import write_dataset
+
+PROGRAM = """
+import json, time
+from ultralytics import YOLO
+
+steps = []
+
+def begun(trainer):
+    trainer.begun = time.perf_counter_ns(), time.process_time_ns()
+
+def ended(trainer):
+    steps.append([time.perf_counter_ns() - trainer.begun[0], time.process_time_ns() - trainer.begun[1]])
+    begun(trainer)
+
+model = YOLO("yolov8n.yaml")
+model.add_callback("on_train_epoch_start", begun)
+model.add_callback("on_train_batch_end", ended)
+model.train(data=DATA, epochs=1, imgsz=IMGSZ, batch=8, workers=0, device="cpu", plots=False, val=False,
+            close_mosaic=0, seed=1, project="out", name="train", exist_ok=True)
+json.dump(steps, open("steps.json", "w"))
+"""
+
+COUNTING = """
+import json, os, sys, time
+sys.path.insert(0, BOOTSTRAP)
+from tbperf_inside import guard
+spent, calls, inside = [0], [0], [False]
+call = guard.Guard.__call__
+
+def counted(self, function, *args, **kwargs):
+    if inside[0]:
+        return call(self, function, *args, **kwargs)
+    inside[0] = True
+    began = time.perf_counter_ns()
+    try:
+        return call(self, function, *args, **kwargs)
+    finally:
+        spent[0] += time.perf_counter_ns() - began
+        calls[0] += 1
+        inside[0] = False
+
+guard.Guard.__call__ = counted
+import atexit
+atexit.register(lambda: json.dump([spent[0], calls[0]], open("inside.json", "w")))
+"""
+
+NEVER = ("--steps", "1000000")
+WARM = 4
+"""Steps of each run that are left out: they are slow for reasons of their own."""
+
+
+def main() -> None:
+    """Run the rounds and print ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=240)
+    parser.add_argument("--imgsz", type=int, default=160)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        data = write_dataset(place / "data", images=options.images, size=options.imgsz)
+        program = PROGRAM.replace("DATA", repr(str(data))).replace("IMGSZ", str(options.imgsz))
+        (place / "program.py").write_text(program)
+        rounds = [one_round(place) for _ in range(options.rounds)]
+        show(rounds)
+        show_inside(place)
+
+
+Steps = dict[int, tuple[int, int]]
+"""Wall clock and processor time of each warm step, in ns."""
+
+
+def one_round(place: Path) -> dict[str, Steps]:
+    """Run each way once; alone twice, for the noise."""
+    return {
+        "alone": train(place, None),
+        "always on": train(place, NEVER),
+        "alone again": train(place, None),
+        "profiled": train(place, ()),
+    }
+
+
+def train(place: Path, options: tuple[str, ...] | None, environment: dict[str, str] | None = None) -> Steps:
+    """Run the training; of a recorded one with a window, return the profiled steps."""
+    command = [sys.executable, "program.py"]
+    if options is not None:
+        command = [sys.executable, "-m", "tbperf", "record", "--out", "run", *options, "--", *command]
+    own = {
+        "YOLO_OFFLINE": "true",
+        "YOLO_CONFIG_DIR": str(place / "config"),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        **(environment or {}),
+    }
+    subprocess.run(command, cwd=place, env={**os.environ, **own}, check=True, capture_output=True)
+    steps = dict(enumerate(map(tuple, json.loads((place / "steps.json").read_text()))))
+    warm = {number: times for number, times in steps.items() if number >= WARM}
+    if options == ():
+        log = next(max(place.glob("run*"), key=lambda folder: folder.stat().st_mtime_ns).glob("steps.*.jsonl"))
+        rows = map(json.loads, log.read_text().splitlines())
+        profiled = {row["step"] for row in rows if row["phase"] == "train" and row["profiler"] == "active"}
+        # The window's last step ends with writing the trace, which no step of the log counts.
+        return {number: times for number, times in warm.items() if number in profiled - {max(profiled)}}
+    return warm
+
+
+def show(rounds: list[dict[str, Steps]]) -> None:
+    """Print the ratio of each way to its neighbour without tbperf."""
+    print(f"{len(rounds)} rounds of {len(rounds[0]['alone'])} warm steps")
+    print(f"{'':28} {'wall clock':>24} {'processor time':>24}")
+    for title, way, other in (
+        ("noise: alone / alone", "alone again", "alone"),
+        ("always on / alone", "always on", "alone"),
+        ("profiled / alone", "profiled", "alone again"),
+    ):
+        cells = [ratio([typical(r[way], clock) / typical(r[other], clock) for r in rounds]) for clock in (0, 1)]
+        print(f"{title:28} {cells[0]:>24} {cells[1]:>24}")
+
+
+def typical(steps: Steps, clock: int) -> float:
+    """Return the median of one clock."""
+    return median(times[clock] for times in steps.values())
+
+
+def ratio(values: list[float]) -> str:
+    """Return the median and the range."""
+    return f"{median(values):.3f} ({min(values):.3f} … {max(values):.3f})"
+
+
+def show_inside(place: Path) -> None:
+    """Count the time inside tbperf's code in a run without a window."""
+    bootstrap = Path(__file__).parents[2] / "tbperf" / "capture" / "bootstrap"
+    counting = place / "counting"
+    counting.mkdir()
+    (counting / "sitecustomize.py").write_text(COUNTING.replace("BOOTSTRAP", repr(str(bootstrap))))
+    steps = train(place, NEVER, {"PYTHONPATH": f"{Path(__file__).parents[2]}{os.pathsep}{counting}"})
+    spent, calls = json.loads((place / "inside.json").read_text())
+    number = len(steps) + WARM
+    share = spent / number / typical(steps, 0)
+    print(
+        f"inside tbperf: {spent / number / 1000:.0f} µs a step of {typical(steps, 0) / 1e6:.1f} ms in "
+        f"{calls / number:.0f} calls ({share:.2%}), most of it records of images that the process loads itself"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""``tbperf compare``: what changed between two runs, why, and whether it is more than noise."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from tbperf.cli.analyze import progress_of_reading, read_gates, tell_gates, write_text
+
+
+@click.command("compare")
+@click.argument("a", metavar="A", type=click.Path(path_type=Path))
+@click.argument("b", metavar="B", type=click.Path(path_type=Path))
+@click.option(
+    "--against",
+    metavar="C",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Another run of what A is: a replica.  May be repeated; tells how far runs differ where nothing was changed.",
+)
+@click.option(
+    "--again",
+    metavar="D",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Another run of what B is; may be repeated.",
+)
+@click.option("--phase", type=click.Choice(["train", "val", "predict"]), help="Compare this phase.  [the main one]")
+@click.option("--force", is_flag=True, help="Compare what is not comparable: other hardware, another image size.")
+@click.option(
+    "--fail-on",
+    metavar="GATE",
+    multiple=True,
+    help="End with exit code 4 if this holds, such as 'step_time>+3%' or LOADER001; may be repeated.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "json", "markdown"]),
+    default="text",
+    show_default=True,
+    help="For people, one JSON document for machines, or Markdown for pull requests and issues.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the comparison to this file.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a page with all of it to this file, too.")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Rows in each table of the text.")
+@click.option("--details", is_flag=True, help="All rows, also those without a change.")
+@click.option(
+    "--jobs", type=click.IntRange(0), default=0, help="Processes that read a large trace; by default one a core."
+)
+def command(  # noqa: PLR0913, PLR0917 - one parameter an option
+    a: Path,
+    b: Path,
+    against: tuple[Path, ...],
+    again: tuple[Path, ...],
+    phase: str | None,
+    force: bool,  # noqa: FBT001
+    fail_on: tuple[str, ...],
+    format_: str,
+    out: Path | None,
+    html: Path | None,
+    top: int,
+    details: bool,  # noqa: FBT001
+    jobs: int,
+) -> int:
+    """Say what changed from run A to run B, why, and whether it is more than noise.
+
+    A and B are recordings (whatever `tbperf analyze` takes) or its reports in JSON, in any mix.
+    """
+    from tbperf.comparison import compare_reports, read_report  # noqa: PLC0415 - only what is asked for
+    from tbperf.render import render_comparison, render_comparison_markdown, render_json  # noqa: PLC0415
+
+    gates = read_gates(fail_on, compared=True)
+    with progress_of_reading() as progress:
+        first, second = (
+            [read_report(path, jobs=jobs, progress=progress) for path in side] for side in ((a, *against), (b, *again))
+        )
+    found = compare_reports(first, second, phase=phase, force=force)
+    if html is not None:
+        from tbperf.render.html import render_comparison_html  # noqa: PLC0415 - only what is asked for
+
+        write_text(html, render_comparison_html(found))
+        click.echo(f"tbperf  page written to {html}", err=True)
+    if format_ == "json":
+        text = render_json(found)
+    elif format_ == "markdown":
+        text = render_comparison_markdown(found, top=top)
+    else:
+        to_terminal = out is None and sys.stdout.isatty()
+        width = shutil.get_terminal_size((100, 24)).columns if to_terminal else 100
+        color = to_terminal and "NO_COLOR" not in os.environ
+        text = render_comparison(found, width=width, color=color, top=top, details=details)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_text(out, text)
+        click.echo(f"tbperf  comparison written to {out}", err=True)
+    if not gates:
+        return 0
+    from tbperf.gates import judge_comparison  # noqa: PLC0415 - only what is asked for
+
+    return tell_gates(judge_comparison(gates, found, second))

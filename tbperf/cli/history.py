@@ -1,0 +1,54 @@
+"""``tbperf history``: figures over many runs, and the run from which on one has shifted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from tbperf.cli.analyze import progress_of_reading, write_text
+
+
+@click.command("history")
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--phase", type=click.Choice(["train", "val", "predict"]), help="Of this phase.  [the main one]")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="For people, or one JSON document for machines.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the history to this file.")
+@click.option(
+    "--jobs", type=click.IntRange(0), default=0, help="Processes that read a large trace; by default one a core."
+)
+def command(runs: tuple[Path, ...], phase: str | None, format_: str, out: Path | None, jobs: int) -> None:
+    """Show step time, throughput and causes over many runs, and find the run from which on a figure has shifted.
+
+    RUN is a recording (whatever `tbperf analyze` takes), one of its reports in JSON, or a folder of run folders.  Runs
+    are put in the order in which they were recorded.
+    """
+    from tbperf.comparison import read_report  # noqa: PLC0415 - only what is asked for
+    from tbperf.history import history_of  # noqa: PLC0415
+    from tbperf.render import render_history, render_json  # noqa: PLC0415
+
+    with progress_of_reading() as progress:
+        reports = [read_report(path, jobs=jobs, progress=progress) for path in runs]
+    found = history_of(reports, phase=phase)
+    if format_ == "json":
+        text = render_json(found)
+    else:
+        to_terminal = out is None and sys.stdout.isatty()
+        width = shutil.get_terminal_size((100, 24)).columns if to_terminal else 100
+        color = to_terminal and "NO_COLOR" not in os.environ
+        text = render_history(found, width=width, color=color)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_text(out, text)
+        click.echo(f"tbperf  history written to {out}", err=True)
