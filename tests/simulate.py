@@ -234,7 +234,7 @@ class Simulation:
         draw = random.Random(f"{self.program.seed} samples")  # noqa: S311 - reproducible, not secret
         masks = []
         hot, capped = self.program.strength("hot"), self.program.strength("capped")
-        for at in range(0, self.now // US, 2000):
+        for at in range(100, self.now // US, 1000):
             told = (0x20 | 0x40) * (draw.random() < hot) | 0x4 * (draw.random() < capped)
             masks.append(told)
             self.timeline.sample(at, "throttle_reasons", told, device=0)

@@ -39,6 +39,8 @@ class Plant:
     """How much of it is repaired when the gain is checked."""
     also: tuple[str, ...] = ()
     """Codes that are right, too, but not demanded."""
+    least: float | None = None
+    """Share of the window below which it must not be reported, where that is not the threshold."""
     weighed: bool = True
     """Whether its cost is time at all."""
 
@@ -67,19 +69,28 @@ PLANTS = {
     "logging": Plant("SYNC002", _count(3, 30), thresholds.WAITING),
     "reads": Plant("COPY003", _count(4, 40), thresholds.TINY_READS),
     "pageable": Plant("COPY001", _between(1e6, 30e6), thresholds.PAGEABLE),
-    "exposed": Plant("COPY002", _between(5e6, 150e6), thresholds.EXPOSED),
+    "exposed": Plant("COPY002", _between(5e6, 150e6), thresholds.EXPOSED, least=thresholds.WORTH_TRYING),
     "blocking": Plant("COPY004", _between(10e6, 100e6), thresholds.BLOCKING, fixed=(1.0, 1.0), also=("COPY002",)),
-    "slow host": Plant("LAUNCH001", _between(2, 12), thresholds.LAUNCH_BOUND, fixed=(1.0, 1.0)),
-    "tiny": Plant("LAUNCH002", _count(200, 800), thresholds.TINY_IDLE, "host_op", also=("LAUNCH001",)),
+    "slow host": Plant(
+        "LAUNCH001",
+        _between(2, 12),
+        thresholds.LAUNCH_BOUND,
+        "host_op",
+        fixed=(1.0, 1.0),
+        least=thresholds.WORTH_TRYING,
+    ),
+    "tiny": Plant("LAUNCH002", _count(200, 800), thresholds.TINY_IDLE, also=("LAUNCH001",), least=0.0),
     "python": Plant("HOST001", _step(0.5, 2.0), thresholds.PYTHON, "python"),
-    "dominant": Plant("KERNEL001", _step(0.3, 1.5), thresholds.DOMINANT, fixed=(0.2, 0.5)),
-    "fp32": Plant("KERNEL002", _between(1.6, 3.0), thresholds.NO_TENSOR_CORES),
-    "layout": Plant("KERNEL003", _between(2 * US, 40 * US), thresholds.LAYOUT),
-    "fills": Plant("KERNEL004", _between(2 * US, 40 * US), thresholds.FILLS),
-    "casts": Plant("KERNEL005", _between(4 * US, 60 * US), thresholds.CASTS),
+    "dominant": Plant(
+        "KERNEL001", _step(0.3, 1.5), thresholds.DOMINANT, fixed=(0.2, 0.5), least=thresholds.WORTH_TRYING
+    ),
+    "fp32": Plant("KERNEL002", _between(1.6, 3.0), thresholds.NO_TENSOR_CORES, least=thresholds.WORTH_TRYING),
+    "layout": Plant("KERNEL003", _between(2 * US, 40 * US), thresholds.LAYOUT, least=thresholds.WORTH_TRYING),
+    "fills": Plant("KERNEL004", _between(2 * US, 40 * US), thresholds.FILLS, least=thresholds.WORTH_TRYING),
+    "casts": Plant("KERNEL005", _between(4 * US, 60 * US), thresholds.CASTS, least=thresholds.WORTH_TRYING),
     "allocations": Plant("ALLOC001", _step(0.02, 0.3), thresholds.ALLOCATING, "allocation", fixed=(1.0, 1.0)),
     "loads": Plant("COMPILE001", _step(0.5, 2.0), thresholds.LOADING_CODE, "module_load"),
-    "exchange": Plant("COMM001", _step(0.1, 1.0), thresholds.EXCHANGE, ranks=2),
+    "exchange": Plant("COMM001", _step(0.1, 1.0), thresholds.EXCHANGE, ranks=2, least=thresholds.WORTH_TRYING),
     "validation": Plant("STAGE001", _step(0.5, 2.0), thresholds.SAVING, "validation"),
     "saving": Plant("STAGE002", _step(0.5, 2.0), thresholds.SAVING, "save"),
     "plots": Plant("STAGE002", _step(0.5, 2.0), thresholds.SAVING, "plot"),
@@ -178,7 +189,7 @@ def repaired(program: Program, name: str, part: float) -> Program:
         return program.weakened(name, 1 / (1.5 + 3 * (part - 0.5)))
     if name in OF_THE_LOADER:  # what is slow goes, the rest of the loader's work stays
         return program.weakened(name, 1 - part * OF_THE_LOADER[name])
-    if name == "blocking":  # the copy stays
+    if name == "blocking" or (name == "pageable" and part < 1):  # the copy stays, from pinned memory
         faults = tuple(Fault("exposed", f.strength) if f.name == name else f for f in program.faults)
         return dataclasses.replace(program, faults=faults)
     return program.without(name) if part == 1.0 else program.weakened(name, 1 - part)
@@ -204,7 +215,7 @@ def run_trial(seed: int, score: Score) -> None:
         cost = cost_of(run, name)
         if cost >= plant.threshold * MARGIN:
             demanded[plant.code] = True
-        elif cost > plant.threshold / MARGIN:
+        elif cost > (plant.threshold if plant.least is None else plant.least) / MARGIN:
             demanded.setdefault(plant.code, False)
     excused = {code for name in planted for code in PLANTS[name].also}
     for code, must in demanded.items():

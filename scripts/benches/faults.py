@@ -52,17 +52,13 @@ def ask_for_workers(trainer, workers=1):  # on the CPU Ultralytics asks for none
     trainer.args.workers = workers
 
 
-def plot(trainer):
-    trainer.plot_training_samples(trainer.batch, 0) if hasattr(trainer, "batch") else None
-
-
 model = YOLO("yolov8n.yaml")
 if fault == "slow transform":
-    cv2.warpAffine = slower(cv2.warpAffine, 0.03)
+    cv2.warpAffine = slower(cv2.warpAffine, 0.15)
 elif fault == "slow disk":
-    base.imread = slower(base.imread, 0.03)
+    base.imread = slower(base.imread, 0.1)
 elif fault == "too few workers":
-    base.imread, cv2.warpAffine, cv2.LUT = (slower(f, 0.02) for f in (base.imread, cv2.warpAffine, cv2.LUT))
+    base.imread, cv2.warpAffine, cv2.LUT = (slower(f, 0.12) for f in (base.imread, cv2.warpAffine, cv2.LUT))
     model.add_callback("on_pretrain_routine_start", ask_for_workers)
 elif fault == "Python loop in the loss":
     loss.v8DetectionLoss.preprocess = counting(loss.v8DetectionLoss.preprocess, 2_000_000)
@@ -73,13 +69,14 @@ elif fault == "plots every batch":
 
     def preprocess_and_plot(self, batch):
         batch = forward(self, batch)
-        self.plot_training_samples(batch, 0)
+        self.plot_training_samples(dict(batch), 0)
         return batch
 
     DetectionTrainer.preprocess_batch = preprocess_and_plot
 model.train(
     data=settings.pop("data"), project=project, device="cpu", imgsz=64, batch=4, plots=False, seed=3, workers=0,
     close_mosaic=0, epochs=int(settings.pop("epochs", 1)), val=settings.pop("val", "") == "1",
+    fraction=float(settings.pop("fraction", 1)), save=settings.pop("save", "1") == "1",
 )
 '''
 
@@ -101,7 +98,7 @@ CASES = (
     Case("slow transform", "LOADER003"),
     Case("slow disk", "LOADER004"),
     Case("too few workers", "LOADER002", images=80),
-    Case("validation every epoch", "STAGE001", images=24, settings={"epochs": 3, "val": 1}),
+    Case("validation every epoch", "STAGE001", images=80, settings={"epochs": 3, "val": 1, "fraction": 0.3, "save": 0}),
     Case("Python loop in the loss", "HOST001"),
     Case("plots every batch", "STAGE002"),
 )
@@ -113,6 +110,7 @@ def record(case: Case, folder: Path) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     data = write_dataset(folder / "data", images=case.images, size=96)
+    data.write_text(data.read_text(encoding="utf-8").replace("val: images/val", "val: images/train"), encoding="utf-8")
     (folder / "program.py").write_text(PROGRAM, encoding="utf-8")
     settings = {"data": data, **case.settings}
     command = [sys.executable, "program.py", case.fault, str(folder / "runs")]

@@ -73,8 +73,8 @@ def _thresholds() -> str:
     lines = [
         "# Thresholds",
         "",
-        "Every number that decides whether something is a finding, from `tbperf/findings/thresholds.py`. «Chosen» means",
-        "just that: a choice, checked against traces whose truth is known ([truth.md](truth.md)).",
+        "Every number that decides whether something is a finding, from `tbperf/findings/thresholds.py`. «Chosen»",
+        "means just that: a choice, checked against traces whose truth is known ([truth.md](truth.md)).",
         "",
         "| name | value | of what | used by | reason |",
         "|---|---:|---|---|---|",

@@ -31,16 +31,18 @@ def render(score: Score) -> str:
         "",
         "## What came out",
         "",
-        f"- Idle time by cause: exact to the nanosecond in {score.trials - len(score.unexact)} of {score.trials} traces.",
-        f"- Findings: {right} of {right + missed} faults found (recall {_percent(right, right + missed)}), {false} reported",
-        f"  that were not planted (precision {_percent(right, right + false)}).",
+        f"- Idle time by cause: exact to the nanosecond in {score.trials - len(score.unexact)} of {score.trials}.",
+        f"- Findings: {right} of {right + missed} faults found (recall {_percent(right, right + missed)});",
+        f"  {false} reported that were not planted (precision {_percent(right, right + false)}).",
         f"- Healthy programs: nothing was said of {score.silent} of {score.healthy}.",
-        f"- Gains: the range holds what a repair saves in {inside} of {len(gains)} cases ({_percent(inside, len(gains))}),",
-        f"  within {100 * TOLERANCE:g} % of the window. Upper end against the simulated repair, in percent of the window:",
-        f"  median error {100 * np.median(np.abs(errors)):.2f}, 90th percentile {100 * np.percentile(np.abs(errors), 90):.1f},"
-        f" worst {100 * np.abs(errors).max():.1f}.",
+        f"- Gains: the range holds what a repair saves in {inside} of {len(gains)} cases",
+        f"  ({_percent(inside, len(gains))}), within {100 * TOLERANCE:g} % of the window.",
+        "- Upper end of the range against the simulated program without the fault, in percent of the window:",
+        "  median error {:.2f}, 90th percentile {:.1f}, worst {:.1f}.".format(
+            *np.percentile(100 * np.abs(errors), (50, 90, 100))
+        ),
         "",
-        "| finding | planted and found | missed | false | precision | recall | gain: cases | range holds | median error | worst |",
+        "| finding | found | missed | false | precision | recall | gains | range holds | median error | worst |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for code in sorted({plant.code for plant in PLANTS.values()} | set(score.false)):

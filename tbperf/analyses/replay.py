@@ -101,7 +101,7 @@ class Change:
     share: float = 1.0
     """How much of it."""
     without: tuple[str, ...] = ()
-    """Sorts of WAITS that do not wait."""
+    """Sorts of WAITS that do not wait; with a share of one half, every other one of them."""
     scale: npt.NDArray[np.float64] | None = None
     """Factor on the duration of each row of the gpu table."""
 
@@ -276,6 +276,7 @@ class _Run:
         self._next = [0] * len(self._of_stream)
         self._done = 0
         self._shift = 0
+        self._seen = 0
         self._lists: tuple[list[int], ...] | None = None
 
     def saved(self) -> int:
@@ -305,11 +306,18 @@ class _Run:
         if wait.kind == "batch":
             if not gone:
                 finish = max(begin, wait.end)
-        elif wait.kind not in self._change.without and wait.work >= 0:
+        elif wait.work >= 0 and not self._skips(wait):
             if wait.work >= self._done:  # the copy that this very call launches
                 self._run(wait.work + 1)
             finish = max(finish, int(self._end[wait.work]) + wait.tail)
         self._shift = finish - (wait.end - gone_after)
+
+    def _skips(self, wait: _Wait) -> bool:
+        """Tell whether a call does not wait in this replay."""
+        if wait.kind not in self._change.without:
+            return False
+        self._seen += 1
+        return self._change.share == 1 or self._seen % 2 == 0
 
     def _hand_on(self, row: int, before: int, after: int) -> None:
         """Run up to a row that waits for another stream, and let that row wait."""
@@ -387,13 +395,13 @@ def explore(trace: Trace) -> Rows[WhatIf]:
             if name.startswith("waits: ") and (name[7:] not in kinds or not known.get("synchronizing", 1)):
                 continue
             high = known[name] = max(0, replay.saved(whole))
-            low = high // 2 if part is None else max(0, replay.saved(part)) if high else 0
+            low = max(0, replay.saved(part)) if high else 0
             found.append(WhatIf(device, name, min(low, high), max(low, high)))
     return Rows(sorted(found, key=lambda row: -row.high_ns))
 
 
-def _changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[str, Change | None, Change]]:
-    """Yield what is worth a replay: its name, done in part (or None: half of the whole is assumed), done altogether."""
+def _changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[str, Change, Change]]:
+    """Yield what is worth a replay: its name, done in part, done altogether."""
     cost = {row.cause: row.idle_ns for row in trace.once(attribute).causes if row.device == device}
     worthy = [cause for cause in CAUSES if cost.get(cause, 0) > worth]
     tiling = trace.once(HostActivity).driving() if worthy else None
@@ -405,11 +413,12 @@ def _changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[str, Cha
         if any(cause in _HOST for cause in worthy):
             yield _removing("host", functools.reduce(Spans.__or__, of_host))
         yield from _stage_changes(trace, device, worth)
-        yield "synchronizing", None, Change(without=WAITS)
+        yield "synchronizing", Change(share=0.5, without=WAITS), Change(without=WAITS)
         reading = trace.ops.rows(trace.named(trace.ops, READING.match))
         read = Spans.merged(reading["start_ns"], reading.end_ns)
         for kind in WAITS:
-            yield f"waits: {kind}", None, Change(read if kind == "reads" else Spans.empty(), without=(kind,))
+            spans = read if kind == "reads" else Spans.empty()
+            yield f"waits: {kind}", Change(spans, 0.5, without=(kind,)), Change(spans, without=(kind,))
     yield from _Work(trace, device, worth).changes()
 
 
@@ -459,14 +468,16 @@ class _Work:
         calls = np.unique(self._trace.launched_by[pageable])
         blocked = int(self._trace.api["dur_ns"][calls[calls >= 0]].sum())
         if pageable.any() and self._ns(pageable) + blocked > self._worth:
-            hidden = Change(without=("copies",), scale=_scale(pageable, 0.0))
-            yield "pageable", Change(without=("copies",), scale=_scale(pageable, 0.5)), hidden
+            faster, hidden = (Change(without=("copies",), scale=_scale(pageable, by)) for by in (0.5, 0.0))
+            yield "pageable", faster, hidden
         exposed: _Mask = self._copies & ~pageable
         if self._ns(exposed) > self._worth:
             yield "exposed copies", Change(scale=_scale(exposed, 0.5)), Change(scale=_scale(exposed, 0.0))
         tiny: _Mask = self.kernels & (self._trace.gpu["dur_ns"] < TINY_NS)
         if 2 * tiny.sum() >= self.kernels.sum():
-            yield self._removed("tiny kernels", tiny)
+            ops = self._launching(tiny)
+            half, none = Change(ops, 0.5, scale=_scale(tiny, 0.5)), Change(ops, scale=_scale(tiny, 0.0))
+            yield "tiny kernels", half, none
 
     def _dur(self, rows: _Mask) -> Ns:
         dur: Ns = self._trace.gpu["dur_ns"][rows]
@@ -492,9 +503,8 @@ class _Work:
             yield self._removed(name, rows)
 
     def _removed(self, name: str, rows: _Mask) -> tuple[str, Change, Change]:
-        """Remove kernels, and the innermost operators that launch nothing else."""
-        ops = self._launching(rows)
-        return name, Change(ops, 0.5, scale=_scale(rows, 0.5)), Change(ops, scale=_scale(rows, 0.0))
+        """Halve kernels; remove them, and the innermost operators that launch nothing else."""
+        return name, Change(scale=_scale(rows, 0.5)), Change(self._launching(rows), scale=_scale(rows, 0.0))
 
     def _launching(self, rows: _Mask) -> Spans:
         trace = self._trace

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tbperf.analyses.examine import TraceReport
+    from tbperf.analyses.ranks import Rank
     from tbperf.findings.finding import Advice, Place
 
 CODES = (
@@ -38,6 +39,7 @@ CODES = (
     "ALLOC001",
     "COMPILE001",
     "COMM001",
+    "COMM002",
     "MEM001",
     "MEM002",
     "HW001",
@@ -81,25 +83,37 @@ class Rule:
     page: str
     """Markdown."""
     find: Callable[[TraceReport], Iterator[Saying]]
+    find_late: Callable[[TraceReport, Rank, Sequence[Rank]], Iterator[Saying]] | None = None
+    """Looks at a rank that others wait for, beside the others."""
 
 
 def _load(code: str) -> Rule:
     module = importlib.import_module(f"tbperf.findings.rules.{code.lower()}")
     title, _, page = (module.__doc__ or "").partition("\n")
-    return Rule(code, title.strip().rstrip("."), page.strip() + "\n", module.find)
+    return Rule(code, title.strip().rstrip("."), page.strip() + "\n", module.find, getattr(module, "find_late", None))
 
 
 RULES = tuple(map(_load, CODES))
 
 
-def diagnose(traces: Sequence[TraceReport]) -> tuple[Finding, ...]:
+def diagnose(traces: Sequence[TraceReport], ranks: Sequence[Rank] = ()) -> tuple[Finding, ...]:
     """Return what the rules find, ordered by what could be recovered, dearest first."""
+    late = [rank for rank in ranks if rank.awaited_ns]
     found = [
         _finding(rule, trace, saying)
         for trace in traces
         for rule in RULES
         for saying in rule.find(trace)
         if saying.cost_ns > 0 or saying.severity == "info"
+    ]
+    found += [
+        _finding(rule, trace, saying)
+        for trace in traces
+        for rank in late
+        if (rank.rank, rank.phase) == (trace.rank, trace.phase)
+        for rule in RULES
+        if rule.find_late is not None
+        for saying in rule.find_late(trace, rank, ranks)
     ]
     return tuple(sorted(found, key=_recoverable, reverse=True))
 

@@ -78,6 +78,7 @@ CASTS = Threshold(0.08, _WINDOW, "chosen: concatenations belong to YOLO models")
 ALLOCATING = Threshold(0.01, _WINDOW, "chosen: the caching allocator makes no calls in a steady step")
 LOADING_CODE = Threshold(0.02, _WINDOW, _CHOICE)
 EXCHANGE = Threshold(0.05, _WINDOW, "chosen: the last bucket of gradients is never hidden")
+BATCHES_DIFFER = Threshold(0.5, "of the others' wait", "by definition of «most»: then late batches explain it")
 STRAGGLER = Threshold(0.02, "of the time of all ranks", _CHOICE)
 
 MEMORY_FULL = Threshold(0.90, "of the memory", "chosen: cuDNN workspaces and fragmentation need the rest")

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
 from tbperf.findings.finding import Evidence, advise, argument, gain_of, places_of_kernels
-from tbperf.findings.thresholds import EXCHANGE
+from tbperf.findings.thresholds import EXCHANGE, WORTH_TRYING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +49,9 @@ def find(trace: TraceReport) -> Iterator[Saying]:
         cost = device.exposed_comm_ns
         if cost < EXCHANGE * device.window_ns:
             continue
+        gain = gain_of(trace, device.device, "collectives")
+        if gain is not None and gain.high_ns < WORTH_TRYING * device.window_ns:
+            continue
         rows = [row for row in trace.collectives if row.device == device.device]
         evidence = (
             Evidence("collectives", sum(row.calls for row in rows), "calls"),
@@ -60,6 +63,5 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             advise("more work between exchanges", "batch", batch, 2 * batch if isinstance(batch, int) else None),
             advise("compare the ranks: analyze their traces together"),
         )
-        gain = gain_of(trace, device.device, "collectives")
         places = places_of_kernels(trace, device.device, lambda kernel: kernel.family == "collective")
         yield Saying(cost, evidence, advice, device.device, gain, "medium", places=places)

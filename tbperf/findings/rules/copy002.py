@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
 from tbperf.findings.finding import Evidence, advise, gain_of, places_of_copies
-from tbperf.findings.thresholds import EXPOSED
+from tbperf.findings.thresholds import EXPOSED, WORTH_TRYING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +51,9 @@ def find(trace: TraceReport) -> Iterator[Saying]:
         cost = sum(row.exposed_ns for row in rows)
         if not rows or cost < EXPOSED * device.window_ns:
             continue
+        gain = gain_of(trace, device.device, "exposed copies")
+        if gain is not None and gain.high_ns < WORTH_TRYING * device.window_ns:
+            continue
         top = rows[0]
         evidence = (
             Evidence("copies", sum(row.calls for row in rows), "calls"),
@@ -64,7 +67,7 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             evidence,
             (advise(f"overlap the copies ({what} most of all) with compute on a stream of their own"),),
             device.device,
-            gain_of(trace, device.device, "exposed copies"),
+            gain,
             "medium",
             places=places_of_copies(trace, device.device, lambda copy: copy.host_memory != "pageable"),
         )

@@ -62,8 +62,8 @@ WAITING_STAGES = {
 
 def find(trace: TraceReport) -> Iterator[Saying]:
     """Look for computing stages that are mostly Python."""
-    window = window_ns(trace, None)
     device = trace.devices[0].device if len(trace.devices) == 1 else None
+    window = window_ns(trace, device)
     for stage in trace.stages:
         outside = stage.host_ns - stage.op_ns
         cost = outside if stage.idle_ns is None else min(outside, stage.idle_ns)

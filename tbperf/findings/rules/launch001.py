@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
 from tbperf.findings.finding import Evidence, advise, argument, gain_of, idle_ns, places_of_idle
-from tbperf.findings.thresholds import LAUNCH_BOUND, STARVED_KERNELS, WAITS_EMPTY_IT
+from tbperf.findings.thresholds import LAUNCH_BOUND, STARVED_KERNELS, WAITS_EMPTY_IT, WORTH_TRYING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +62,9 @@ def find(trace: TraceReport) -> Iterator[Saying]:
         waits = gain_of(trace, device.device, "synchronizing")
         if waits is not None and waits.high_ns > WAITS_EMPTY_IT * cost:
             continue
+        gain = gain_of(trace, device.device, "host")
+        if gain is not None and gain.high_ns < WORTH_TRYING * device.window_ns:
+            continue
         batch = argument(trace, "batch")
         evidence = (
             Evidence("kernels that began as soon as they were launched", starved_kernels, "share"),
@@ -73,5 +76,4 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             advise("give the GPU more to do a step", "batch", batch, 2 * batch if isinstance(batch, int) else None),
         )
         places = places_of_idle(trace, device.device, "launch", "host_op", "python")
-        gain = gain_of(trace, device.device, "host")
         yield Saying(cost, evidence, advice, device.device, gain, places=places)
