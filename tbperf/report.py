@@ -245,7 +245,7 @@ def report_on(
     """Join the reports on single traces: the recording's main phase first, then by rank."""
     order = sorted(traces, key=_place)
     ranks = ranks or Ranks(Rows(), Rows())
-    findings = diagnose(order)
+    findings = diagnose(order, ranks.ranks)
     common = tuple(s for s in order[0].skipped if all(s in t.skipped for t in order)) if order else ()
     return Report(
         tbperf=__version__,

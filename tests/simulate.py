@@ -12,7 +12,9 @@ but the drawing of the trace.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
+import itertools
 import random
 from collections import Counter
 from dataclasses import dataclass, field
@@ -87,6 +89,8 @@ class Simulation:
     """Device work: start, end, start and end of its call, thread."""
     free: dict[int, int] = field(default_factory=dict)
     """When each stream has done what it was given."""
+    told: dict[str, float] = field(default_factory=dict)
+    """Part of the samples that tell of a fault of the hardware."""
     cause: list[str] = field(default_factory=lambda: ["python"])
     """What plain host time counts as, innermost last."""
 
@@ -200,7 +204,10 @@ class Simulation:
     def causes(self) -> Counter[str]:
         """Sum idle time by cause, from what each thread is known to have done."""
         total: Counter[str] = Counter()
-        threads = {thread: sorted((s, e, c) for t, s, e, c in self.host if t == thread) for thread, *_ in self.host}
+        threads = {
+            thread: sorted((start, end, cause) for who, start, end, cause in self.host if who == thread)
+            for thread in {who for who, *_ in self.host}
+        }
         for start, end, begin, done, thread in self.gaps():
             begin, done = min(max(begin, start), end), min(max(done, start), end)  # noqa: PLW2901 - cut to the gap
             total["queued"] += end - max(done, begin)
@@ -213,8 +220,32 @@ class Simulation:
 
     def trace(self):
         """Return the trace, as a reader would."""
+        self._sample()
         trace = dataclasses.replace(self.timeline.trace(), gpus=(DEVICE,))
         return dataclasses.replace(trace, recording={"phase": "train"}, run=self.run_folder())
+
+    @property
+    def workers(self) -> int:
+        """Return the number of loader workers that were asked for."""
+        return 0 if self.program.strength("in process") else 2 if self.program.strength("few workers") else 8
+
+    def _sample(self) -> None:
+        """Hot, capped: part of the samples that tell of it; crowded: all cores are busy."""
+        draw = random.Random(f"{self.program.seed} samples")  # noqa: S311 - reproducible, not secret
+        masks = []
+        hot, capped = self.program.strength("hot"), self.program.strength("capped")
+        for at in range(100, self.now // US, 1000):
+            told = (0x20 | 0x40) * (draw.random() < hot) | 0x4 * (draw.random() < capped)
+            masks.append(told)
+            self.timeline.sample(at, "throttle_reasons", told, device=0)
+            self.timeline.sample(at, "sm_clock_mhz", 1755 - 400 * bool(told), device=0)
+            self.timeline.sample(at, "temperature_celsius", 84 if told & 0x20 else 62, device=0)
+            busy = 97 if self.program.strength("crowded") else draw.uniform(20, 70)
+            self.timeline.sample(at, "cpu_percent", busy)
+        self.told = {
+            "hot": sum(m & 0x20 > 0 for m in masks) / len(masks),
+            "capped": sum(m & 4 > 0 for m in masks) / len(masks),
+        }
 
     def run_folder(self) -> Run:
         """Return what the recorder knows of the run."""
@@ -226,9 +257,7 @@ class Simulation:
             exit_code=0,
             versions={},
             hardware={"usable_cores": 8},
-            arguments={
-                "train": {"workers": 0 if self.program.strength("in process") else 4, "epochs": 100, "batch": 16}
-            },
+            arguments={"train": {"workers": self.workers, "epochs": 100, "batch": 16}},
             steps={"train": times},
             outside_ns={},
         )
@@ -236,13 +265,10 @@ class Simulation:
 
 def _charge(spans, pieces, total):
     """Charge the pieces that lie in spans; yield what no piece covers."""
-    import bisect
-
-    starts = [piece[0] for piece in pieces]
     for start, end in spans:
         at = start
-        index = max(0, bisect.bisect_right(starts, start) - 1)
-        for s, e, cause in pieces[index:]:
+        index = max(0, bisect.bisect_right(pieces, (start, 1 << 62)) - 1)
+        for s, e, cause in itertools.islice(pieces, index, None):
             if s >= end:
                 break
             begin, done = max(s, at), min(e, end)
@@ -289,7 +315,7 @@ def simulate(program: Program) -> Simulation:
 
 
 def _dataload(run, step, begun):
-    """Starved: ns between two batches from the workers; in process: ns that loading a batch takes."""
+    """Wait for the batch: LATE name what makes it late, with ns between two batches; in process: ns to load one."""
     run.timeline.range(
         "enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__"
         if run.program.strength("in process")
@@ -299,13 +325,42 @@ def _dataload(run, step, begun):
     )
     with run.stage("dataload", "dataloader"):
         run.spend(run.drawn(40 * US, (step, "batch")))
-        ready = begun + round((step + 1) * run.program.strength("starved"))
-        if run.program.strength("starved"):
-            run.spend(ready + run.drawn(300 * US, (step, "late")) - run.now)
+        for fault in LATE:
+            if period := run.program.strength(fault):
+                ready = begun + round((step + 1) * period)
+                run.spend(ready + run.drawn(300 * US, (step, "late")) - run.now)
+                _load(run, step, fault, ready, round(period))
         for number in range(10):
             if ns := run.drawn(run.program.strength("in process") / 10, (step, "load", number)):
                 with run.operator("aten::stack"):
                     run.spend(ns)
+
+
+LATE = {
+    "starved": (8, {"load_image": 0.3, "Mosaic": 0.25, "RandomPerspective": 0.25, "RandomHSV": 0.1, "collate": 0.1}),
+    "few workers": (
+        2,
+        {"load_image": 0.3, "Mosaic": 0.25, "RandomPerspective": 0.25, "RandomHSV": 0.1, "collate": 0.1},
+    ),
+    "slow transform": (8, {"load_image": 0.15, "Mosaic": 0.05, "Blur": 0.7, "collate": 0.1}),
+    "slow storage": (8, {"load_image": 0.8, "Mosaic": 0.05, "RandomPerspective": 0.1, "collate": 0.05}),
+}
+"""What makes batches late: how many workers there are, and what they spend their time on."""
+
+
+def _load(run, step, fault, ready, period):
+    """Draw what the worker did that had this batch ready."""
+    workers, parts = LATE[fault]
+    start = ready - workers * period
+    run.timeline.loaded("fetch", start / US, ready / US, worker=step % workers)
+    for part, share in parts.items():
+        if part == "collate":
+            run.timeline.loaded(part, (ready - workers * period * share) / US, ready / US, worker=step % workers)
+            continue
+        for image in range(4):
+            ns = run.drawn(workers * period * share / 4 * 0.85, (step, part, image))
+            run.timeline.loaded(part, start / US, (start + ns) / US, worker=step % workers)
+            start += ns
 
 
 def _preprocess(run, step):
@@ -333,7 +388,7 @@ def _compute(run, name, key, size=1.0, op="aten::mul"):
         run.kernel(name, run.drawn(run.program.kernel_ns * size, (key, "kernel")))
 
 
-FAST, SLOW = "sm80_xmma_fprop_implicit_gemm_f16f16_f16f32_tensorop", "implicit_convolve_sgemm<float, float, 1024>"
+FAST, SLOW = "sm80_xmma_fprop_implicit_gemm_f16f16_f16f32_tensorop_{}", "implicit_convolve_sgemm<float, float, {}>"
 EXTRA = {
     "layout": "cudnn::ops::nchwToNhwcKernel<float>",
     "fills": "vectorized_elementwise_kernel<4, FillFunctor<float>>",
@@ -344,7 +399,8 @@ EXTRA = {
 def _convolution(run, key):
     """Fp32: so many times as long as on tensor cores; layout, fills, casts: ns of another kernel beside it."""
     slower = run.program.strength("fp32")
-    _compute(run, SLOW if slower else FAST, key, slower or 1.0, "aten::cudnn_convolution")
+    name = (SLOW if slower else FAST).format(f"{key[1]}{key[2] % 4}")
+    _compute(run, name, key, slower or 1.0, "aten::cudnn_convolution")
     for fault, name in EXTRA.items():
         if ns := run.drawn(run.program.strength(fault), (key, fault)):
             with run.operator("aten::copy_"):
@@ -353,7 +409,7 @@ def _convolution(run, key):
 
 
 def _forward(run, step):
-    """Tiny: kernels of 2 µs; syncs: calls; dominant, allocations, loads: ns a step."""
+    """Tiny: kernels of 2 µs; syncs: calls; reads: of one number each; dominant, allocations, loads: ns a step."""
     program = run.program
     with run.stage("forward"):
         every = max(1, program.ops // max(1, round(program.strength("syncs"))))
@@ -361,6 +417,9 @@ def _forward(run, step):
             _convolution(run, (step, "forward", number))
             if program.strength("syncs") and number % every == every - 1:
                 run.synchronize("cudaDeviceSynchronize")
+            reads = round(program.strength("reads"))
+            for _ in range((number + 1) * reads // program.ops - number * reads // program.ops):
+                run.item()
         for number in range(round(program.strength("tiny"))):
             with run.operator("aten::add"):
                 run.spend(run.drawn(program.op_ns, (step, "tiny", number)))
@@ -378,14 +437,11 @@ def _forward(run, step):
 
 
 def _loss(run, step):
-    """Python: ns in no operator; reads: numbers read one by one."""
+    """Python: ns in no operator."""
     with run.stage("loss"):
         for number in range(4):
-            _compute(run, "elementwise_kernel<128, 4, loss>", (step, "loss", number), 0.3)
+            _compute(run, f"elementwise_kernel<128, 4, loss {number}>", (step, "loss", number), 0.3)
         run.python(run.drawn(run.program.strength("python"), (step, "python")))
-        for number in range(round(run.program.strength("reads"))):
-            _compute(run, "reduce_kernel<512, 1, sum>", (step, "reads", number), 0.1)
-            run.item()
 
 
 def _backward(run, step):

@@ -5,15 +5,14 @@
     scripts/bench compare judge FOLDER
 
 `drawn` draws timelines whose steps scatter and whose runs drift as said in `DRAWN`.  `record` re-records a small
-training of the demo's sort on this machine, interleaved, and goes on where it was stopped.  `judge` compares each plain
-run with the next plain one (nothing changed), and each slowed one with the last plain one before it.  A run serves in
+training of the demo's sort on this machine, interleaved, and goes on where it was stopped.  `judge` compares plain runs
+with the next two plain ones (nothing changed), and each slowed one with the two nearest plain ones.  A run serves in
 several pairs: pairs that share a run are not independent of each other.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import shutil
 import subprocess
@@ -28,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tbperf.comparison import Comparison
     from tbperf.report import Report
@@ -114,37 +113,51 @@ class Tally:
                 print(f"| {title}, {name} | {alarms} of {tested:,} | {100 * alarms / tested:.2f} % |")
 
 
-def judge(folder: Path) -> None:
-    """Compare what was recorded."""
+def judge(folder: Path, first: int, replicas: list[int]) -> None:
+    """Compare what was recorded from a round on, each time with so many plain runs on side A."""
     from tbperf import analyze
-    from tbperf.comparison import compare_reports
 
-    reports: dict[str, Report] = {run.parent.name: analyze(run.parent) for run in sorted(folder.glob("*/planted.json"))}
+    reports: dict[str, Report] = {
+        run.parent.name: analyze(run.parent)
+        for run in sorted(folder.glob("*/planted.json"))
+        if int(run.parent.name[:3]) >= first
+    }
     plain = [name for name in reports if name.endswith("-none")]
     steps = [_median_step(folder / name) / 1e6 for name in plain]
-    print(f"{len(plain)} plain runs, median step {min(steps):.0f} to {max(steps):.0f} ms ({median(steps):.0f} ms)\n")
-    print("| | | |\n|---|---|---|")
+    print(f"{len(plain)} plain runs, median step {min(steps):.0f} to {max(steps):.0f} ms ({median(steps):.0f} ms),")
+    for count in replicas:
+        _judge(reports, plain, count)
+
+
+def _judge(reports: Mapping[str, Report], plain: Sequence[str], replicas: int) -> None:
+    from tbperf.comparison import compare_reports
+
+    print(f"{replicas} of them on side A\n\n| | | |\n|---|---|---|")
     nothing = Tally()
-    for before, after in itertools.pairwise(plain):
-        nothing.add(compare_reports([reports[before]], [reports[after]]))
-    nothing.print(f"nothing changed ({len(plain) - 1} pairs): false alarms")
+    pairs = 0
+    for at in range(replicas, len(plain)):
+        for after in plain[at : at + 2]:  # the next one, and the one after that
+            nothing.add(compare_reports([reports[name] for name in plain[at - replicas : at]], [reports[after]]))
+            pairs += 1
+    nothing.print(f"nothing changed ({pairs} pairs): false alarms")
     named: Counter[str] = Counter()
-    pairs: Counter[str] = Counter()
+    tried: Counter[str] = Counter()
     for name, report in reports.items():
         stage = name.partition("-")[2]
-        before = [run for run in plain if run[:3] <= name[:3]]
-        if stage == "none" or not before:
+        nearest = sorted(plain, key=lambda run, name=name: (abs(int(run[:3]) - int(name[:3])), run))[: replicas + 1]
+        if stage == "none" or len(nearest) <= replicas:
             continue
-        found = compare_reports([reports[before[-1]]], [report])
-        pairs[stage] += 1
-        named[stage] += found.named_stage == stage
-        if found.named_stage != stage:
-            print(f"missed: {name}: {found.verdict}", file=sys.stderr)
-    for stage, count in pairs.items():
+        for side in (nearest[:-1], nearest[1:]):
+            found = compare_reports([reports[run] for run in side], [report])
+            tried[stage] += 1
+            named[stage] += found.named_stage == stage
+            if found.named_stage != stage:
+                print(f"missed: {name} against {', '.join(side)}: {found.verdict[0]}", file=sys.stderr)
+    for stage, count in tried.items():
         print(f"| {stage} slowed: named first | {named[stage]} of {count} | {100 * named[stage] / count:.0f} % |")
-    if pairs:
-        share = 100 * named.total() / pairs.total()
-        print(f"| all slowed stages: named first | {named.total()} of {pairs.total()} | {share:.1f} % |")
+    if tried:
+        share = 100 * named.total() / tried.total()
+        print(f"| all slowed stages: named first | {named.total()} of {tried.total()} | {share:.1f} % |")
 
 
 def drawn(pairs: int, planted: float) -> None:
@@ -154,18 +167,21 @@ def drawn(pairs: int, planted: float) -> None:
 
     rng = np.random.default_rng(0)
     nothing, beside = Tally(), Tally()
-    named = 0
+    named: Counter[str] = Counter()
+    tried: Counter[str] = Counter()
     for number in range(pairs):
         a, b = _drawn_report(rng), _drawn_report(rng)
         nothing.add(compare_reports([a], [b]))
         stage = list(STAGES)[number % len(STAGES)]
         found = compare_reports([a], [_drawn_report(rng, stage, planted * sum(STAGES.values()))])
-        named += found.named_stage == stage
+        tried[stage] += 1
+        named[stage] += found.named_stage == stage
         beside.add(replace(found, figures=Rows(), device_parts=Rows()), but=stage)  # these did change
     print(f"{pairs} pairs of drawn runs: {DRAWN}\n\n| | | |\n|---|---|---|")
     nothing.print("nothing changed: false alarms")
-    share = 100 * named / pairs
-    print(f"| a stage slowed by {planted:.0%} of the step: named first | {named} of {pairs} | {share:.1f} % |")
+    share = 100 * named.total() / pairs
+    print(f"| a stage slowed by {planted:.0%} of the step: named first | {named.total()} of {pairs} | {share:.1f} % |")
+    print(f"| by stage | {', '.join(f'{stage} {named[stage]} of {tried[stage]}' for stage in STAGES)} | |")
     beside.print("other stages then: false alarms")
 
 
@@ -211,7 +227,11 @@ def main() -> None:
     options.add_argument("--planted", type=float, default=0.02)
     options.add_argument("--rounds", type=int, default=41)
     options.add_argument("--ms", type=float, default=13.0, help="a tenth of an undisturbed step, where docs were made")
+    options.add_argument("--steps", type=int, default=DRAWN["steps"], help="of a drawn run")
+    options.add_argument("--first", type=int, default=0, help="round to judge from")
+    options.add_argument("--replicas", type=int, nargs="*", default=[1, 3], help="plain runs on side A")
     given = options.parse_args()
+    DRAWN["steps"] = given.steps
     if given.what == "drawn":
         drawn(given.pairs, given.planted)
     elif given.folder is None:
@@ -219,7 +239,7 @@ def main() -> None:
     elif given.what == "record":
         record(given.folder.resolve(), given.rounds, given.ms)
     else:
-        judge(given.folder)
+        judge(given.folder, given.first, given.replicas)
 
 
 if __name__ == "__main__":

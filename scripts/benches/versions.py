@@ -13,10 +13,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from statistics import median
 
 from tbperf.capture.dataset import write_dataset
 
 VERSIONS = ("8.0.200", "8.1.47", "8.2.103", "8.3.0", "8.3.200", "8.4.0", "newest")
+
+TINY = Path(__file__).parents[2] / "tests" / "capture" / "faults" / "tiny.yaml"
 
 OLD_DEPENDENCIES = ("tqdm", "seaborn", "py-cpuinfo", "thop")
 """What older versions import and newer ones no longer bring along."""
@@ -27,7 +30,7 @@ if not hasattr(numpy, "trapz"):  # numpy 2.4 took away what versions before 8.3.
     numpy.trapz = numpy.trapezoid
 from ultralytics import YOLO
 common = dict(imgsz=96, device="cpu", verbose=False, project="out")
-model = YOLO("yolov8n.yaml")
+model = YOLO("tiny.yaml")
 model.train(data=DATA, epochs=1, batch=8, workers=0, plots=False, close_mosaic=0, **common)
 model = YOLO(model.trainer.last)
 model.val(data=DATA, batch=8, plots=False, **common)
@@ -69,6 +72,7 @@ def row(version: str, packages: str, place: Path, data: Path) -> str:
     images = data.parent / "images" / "val"
     program = PROGRAM.replace("DATA", repr(str(data))).replace("IMAGES", repr(str(images)))
     (folder / "program.py").write_text(program)
+    (folder / "tiny.yaml").write_text(TINY.read_text())
     command = [sys.executable, "program.py"]
     recorder = [sys.executable, "-m", "tbperf", "record", "--out", "run", "--"]
     code = run([*recorder, *command], folder, packages)
@@ -91,8 +95,8 @@ def cell(about: dict, phase: str) -> str:
     windows = [window for window in about["windows"] if window["phase"] == phase and window["coverage"]]
     if not windows:
         return "not recorded"
-    mean = sum(window["coverage"]["mean"] for window in windows) / len(windows)
-    return f"{sum(window['steps'] for window in windows)} steps, {mean:.2%}"
+    named = median(window["coverage"]["median"] for window in windows)
+    return f"{sum(window['steps'] for window in windows)} steps, {named:.2%}"
 
 
 def run(command: list[str], folder: Path, packages: str) -> int:

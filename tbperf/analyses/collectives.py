@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tbperf.analyses.rows import Rows
+from tbperf.trace import NONE
 from tbperf.trace.names import COLLECTIVE
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ class Collectives:
     total_ns: int
     exposed_ns: int
     """Time in which no other kernel of the device ran."""
+    bytes: int | None
+    """Sizes of the messages, summed; null where the recorder does not tell."""
+    bytes_per_s: float | None
+    """Size by duration of a call in the middle: what waiting for late ranks leaves of the link's speed."""
 
 
 def operation_of(trace: Trace) -> tuple[npt.NDArray[np.integer], list[str]]:
@@ -56,6 +61,8 @@ def sum_collectives(trace: Trace) -> Rows[Collectives]:
         for code, name in enumerate(names):
             rows = here & (operation == code)
             if rows.any():
+                size, dur = trace.gpu["bytes"][rows], trace.gpu["dur_ns"][rows]
+                known = (size > 0) & (dur > 0)
                 found.append(
                     Collectives(
                         device=device,
@@ -63,6 +70,8 @@ def sum_collectives(trace: Trace) -> Rows[Collectives]:
                         calls=int(rows.sum()),
                         total_ns=int(np.sum(trace.gpu["dur_ns"][rows])),
                         exposed_ns=(trace.gpu_spans(rows) - computing).total_ns,
+                        bytes=int(size.sum()) if (size != NONE).all() else None,
+                        bytes_per_s=float(np.median(size[known] * 1e9 / dur[known])) if known.any() else None,
                     )
                 )
     return Rows(sorted(found, key=lambda row: -row.exposed_ns))

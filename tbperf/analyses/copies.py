@@ -10,7 +10,7 @@ import numpy as np
 
 from tbperf.analyses.kernels import stage_times
 from tbperf.analyses.rows import Rows
-from tbperf.intervals import Spans, sum_by
+from tbperf.intervals import NOTHING, Spans, sum_by
 from tbperf.trace import COPY_KINDS, HOST_MEMORY, NONE, Kind
 from tbperf.trace.names import ASYNC_COPY_CALL, COPY_CALL, SYNCHRONIZE
 
@@ -44,6 +44,34 @@ class Copies:
     """Sizes, of 64 kB and more, that were copied again and again: at least three times."""
     stage: Mapping[str, int] = field(default_factory=dict)
     """Nanoseconds by the stage that asked for them."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One copy."""
+
+    device: int
+    start_ns: int
+    dur_ns: int
+    copy_kind: str | None
+    host_memory: str | None
+    stream: int | None
+    bytes: int | None
+    bytes_per_s: float | None
+    of_best: float | None
+    """Speed by that of the fastest copy of its direction in the trace, of at least 1 MB: the link's limit as seen."""
+    exposed_ns: int
+    """Time of it in which no kernel of the device ran."""
+    host_blocked_ns: int | None
+    """Time that the host spent in the call that asked for it."""
+    blocking: bool
+    """Whether that call waits until the data has arrived."""
+    could_overlap_ns: int
+    """Exposed time for which there was a kernel on another stream, launched already, that waited to start."""
+    step: int | None
+    stage: str | None
+    op: str | None
+    """The innermost operator or annotation around the call."""
 
 
 TINY_BYTES = 4096
@@ -91,6 +119,94 @@ def _copies(  # noqa: PLR0913, PLR0917 - one group of rows
         repeated_sizes=int((np.unique(sizes[sizes >= _LARGE_BYTES], return_counts=True)[1] >= _AGAIN).sum()),
         stage=stage_times(trace, by_stage.tolist()),
     )
+
+
+DEAREST = 50
+"""So many copies are described one by one."""
+_BEST_BYTES = 1 << 20
+
+
+def list_copies(trace: Trace) -> Rows[Copy]:
+    """Describe the copies that cost most: exposed time first, then the time that their calls took."""
+    gpu = trace.gpu
+    found: list[Copy] = []
+    for device in trace.devices:
+        here = gpu["device"] == device
+        rows = np.flatnonzero(here & (gpu["kind"] == Kind.MEMCPY))
+        if not rows.size:
+            continue
+        computing = trace.gpu_spans(here & trace.computes)
+        start, end = gpu["start_ns"][rows], gpu.end_ns[rows]
+        exposed = gpu["dur_ns"][rows] - computing.total_within(start, end)
+        call = trace.launched_by[rows]
+        blocked = (
+            np.where(call >= 0, trace.api["dur_ns"][call], 0) if trace.has("api") else np.zeros(len(rows), np.int64)
+        )
+        best = _best_speeds(trace, rows)
+        chosen = np.argsort(-(np.maximum(exposed, 0) + blocked), kind="stable")[:DEAREST]
+        waiting = _waiting_kernels(trace, device)
+        ops = trace.innermost_names(np.maximum(call[chosen], 0)) if trace.has("api") else np.full(len(chosen), NOTHING)
+        for at, op in zip(chosen.tolist(), ops.tolist(), strict=True):
+            found.append(_copy(trace, int(rows[at]), int(exposed[at]), op if call[at] >= 0 else NOTHING, best, waiting))
+    return Rows(sorted(found, key=lambda row: -(row.exposed_ns + (row.host_blocked_ns or 0)))[:DEAREST])
+
+
+def _copy(  # noqa: PLR0913, PLR0917 - one row and what it is held against
+    trace: Trace, row: int, exposed: int, op: int, best: Mapping[int, float], waiting: Spans
+) -> Copy:
+    gpu, call = trace.gpu, int(trace.launched_by[row])
+    kind, memory, size, dur = (int(gpu[column][row]) for column in ("copy_kind", "host_memory", "bytes", "dur_ns"))
+    start = int(gpu["start_ns"][row])
+    speed = size * 1e9 / dur if size != NONE and dur else None
+    step = int(trace.steps.at(np.array([trace.gpu_launch_ns[row]]))[0])
+    stage = int(trace.gpu_stage[row])
+    stream = int(gpu["stream"][row])
+    return Copy(
+        device=int(gpu["device"][row]),
+        start_ns=start,
+        dur_ns=dur,
+        copy_kind=COPY_KINDS[kind] if kind != NONE else None,
+        host_memory=HOST_MEMORY[memory] if memory != NONE else None,
+        stream=None if stream == NONE else stream,
+        bytes=None if size == NONE else size,
+        bytes_per_s=speed,
+        of_best=speed / best[kind] if speed is not None and kind in best else None,
+        exposed_ns=exposed,
+        host_blocked_ns=int(trace.api["dur_ns"][call]) if call != NONE else None,
+        blocking=call != NONE and _is_blocking(trace.strings[trace.api["name"][call]]),
+        could_overlap_ns=(Spans.one(start, start + dur) & waiting).total_ns,
+        step=None if step == NOTHING else int(trace.steps.number[step]),
+        stage=trace.stage_name(stage),
+        op=None if op == NOTHING else trace.strings[op],
+    )
+
+
+def _best_speeds(trace: Trace, rows: Ns) -> dict[int, float]:
+    """Return bytes per second of the fastest large copy of each direction."""
+    gpu = trace.gpu
+    large = rows[(gpu["bytes"][rows] >= _BEST_BYTES) & (gpu["dur_ns"][rows] > 0)]
+    speed = gpu["bytes"][large] * 1e9 / gpu["dur_ns"][large]
+    kinds = gpu["copy_kind"][large]
+    return {int(kind): float(speed[kinds == kind].max()) for kind in np.unique(kinds)}
+
+
+def _waiting_kernels(trace: Trace, device: int) -> Spans:
+    """Return the time in which no kernel runs although one waits on a stream that has nothing else to do.
+
+    Such a kernel could have run beside a copy, unless it needs what is copied.
+    """
+    rows = np.flatnonzero((trace.gpu["device"] == device) & (trace.launched_by >= 0))
+    if not rows.size:
+        return Spans.empty()
+    order = np.lexsort((trace.gpu["start_ns"][rows], trace.gpu["stream"][rows]))
+    rows = rows[order]
+    stream = trace.gpu["stream"][rows]
+    end = trace.gpu.end_ns[rows]
+    before = np.r_[np.iinfo(np.int64).min, np.where(stream[1:] == stream[:-1], end[:-1], np.iinfo(np.int64).min)]
+    ready = np.maximum(trace.api.end_ns[trace.launched_by[rows]], before)
+    kernel = trace.kernels[rows]
+    waits = Spans.merged(ready[kernel], trace.gpu["start_ns"][rows][kernel])
+    return waits - trace.gpu_spans((trace.gpu["device"] == device) & trace.computes)
 
 
 def _is_blocking(name: str) -> bool:

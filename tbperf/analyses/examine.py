@@ -8,10 +8,20 @@ from typing import Any
 
 from tbperf.analyses.accounting import DeviceTime, account
 from tbperf.analyses.collectives import Collectives, sum_collectives
-from tbperf.analyses.copies import Copies, sum_copies
+from tbperf.analyses.copies import Copies, Copy, list_copies, sum_copies
+from tbperf.analyses.hardware import HardwareSeries, Throttling, find_throttling, summarize_hardware
 from tbperf.analyses.idle import Gap, GapsOfLength, Idle, IdleCause, attribute
 from tbperf.analyses.kernels import Hotspot, KernelFamily, find_hotspots, sum_families
 from tbperf.analyses.launches import Calls, Launches, count_launches, find_allocations, find_module_loads, find_syncs
+from tbperf.analyses.loader import (
+    LoaderWork,
+    LoaderWorker,
+    Loading,
+    has_loading,
+    list_workers,
+    sum_loader_work,
+    weigh_loader,
+)
 from tbperf.analyses.memory import MemoryUse, measure_memory
 from tbperf.analyses.modules import Module, has_modules, sum_modules
 from tbperf.analyses.nsys import Nsys, state
@@ -49,6 +59,7 @@ ANALYSES = (
     Analysis("kernels", ("gpu",), find_hotspots),
     Analysis("families", ("gpu",), sum_families),
     Analysis("memcpy", ("gpu",), sum_copies),
+    Analysis("copies", ("gpu",), list_copies),
     Analysis("collectives", ("gpu",), sum_collectives),
     Analysis("launches", ("api", "gpu"), count_launches),
     Analysis("syncs", ("api",), find_syncs),
@@ -61,6 +72,11 @@ ANALYSES = (
     Analysis("threads", ("ops", "host"), measure_threads),
     Analysis("modules", ("modules",), sum_modules),
     Analysis("memory", ("memory",), measure_memory),
+    Analysis("loading", ("loading", "host"), weigh_loader),
+    Analysis("loader_work", ("loading", "host"), sum_loader_work),
+    Analysis("loader_workers", ("loading", "host"), list_workers),
+    Analysis("hardware", ("samples",), summarize_hardware),
+    Analysis("throttling", ("samples",), find_throttling),
 )
 
 
@@ -99,6 +115,8 @@ class TraceReport:
     kernels: Rows[Hotspot]
     families: Rows[KernelFamily]
     memcpy: Rows[Copies]
+    copies: Rows[Copy]
+    """The dearest ones, one by one."""
     collectives: Rows[Collectives]
     launches: Launches | None
     syncs: Rows[Calls]
@@ -111,6 +129,11 @@ class TraceReport:
     threads: Rows[HostThread]
     modules: Rows[Module]
     memory: Rows[MemoryUse]
+    loading: Loading | None
+    loader_work: Rows[LoaderWork]
+    loader_workers: Rows[LoaderWorker]
+    hardware: Rows[HardwareSeries]
+    throttling: Rows[Throttling]
     nsys: Nsys | None
     """What NVIDIA's tools would state of it; null for recordings of other recorders."""
     skipped: tuple[Skipped, ...]
@@ -122,7 +145,7 @@ def examine(trace: Trace) -> TraceReport:
     """Run all analyses on one trace."""
     answers = {analysis.name: _answer(analysis, trace) for analysis in ANALYSES}
     idle = answers["idle"]
-    launches = answers["launches"]
+    launches, loading = answers["launches"], answers["loading"]
     return TraceReport(
         path=trace.path,
         format=trace.format,
@@ -144,6 +167,7 @@ def examine(trace: Trace) -> TraceReport:
         gaps=idle.gaps if isinstance(idle, Idle) else Rows(),
         gap_lengths=idle.lengths if isinstance(idle, Idle) else Rows(),
         launches=launches if isinstance(launches, Launches) else None,
+        loading=loading if isinstance(loading, Loading) else None,
         steps=_with_causes(_rows(answers["steps"]), idle),
         **{name: _rows(answers[name]) for name in _ROW_LISTS},
         nsys=state(trace) if trace.format == "nsys" else None,
@@ -152,7 +176,7 @@ def examine(trace: Trace) -> TraceReport:
     )
 
 
-_ROW_LISTS = [analysis.name for analysis in ANALYSES if analysis.name not in {"idle", "launches", "steps"}]
+_ROW_LISTS = [analysis.name for analysis in ANALYSES if analysis.name not in {"idle", "launches", "loading", "steps"}]
 """Analyses whose answer is a list of rows, which stands in the report under the analysis' name."""
 
 
@@ -185,6 +209,8 @@ def _why_missing(need: str, trace: Trace) -> str | None:
         "api": (lambda: trace.has("api"), "the trace has no runtime calls"),
         "ops": (lambda: trace.has("ops"), "the trace has no framework operators"),
         "memory": (lambda: trace.has("memory"), "the trace has no allocations (record with --memory)"),
+        "loading": (lambda: has_loading(trace), "what loader workers did was not recorded"),
+        "samples": (lambda: trace.has("samples"), "the hardware was not sampled"),
         "gpu": (lambda: trace.has("gpu"), ""),
     }
     there, reason = needs[need]

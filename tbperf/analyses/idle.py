@@ -436,6 +436,8 @@ def attribute(trace: Trace) -> Idle:
 
 def loads_in_process(trace: Trace) -> bool:
     """Tell whether the program loads its batches itself: waiting for a worker takes no operators, loading does."""
+    if "fetch" in trace.stage_names:
+        return True
     if "dataload" not in trace.stage_names:
         return False
     if trace.named(trace.ranges, _IN_PROCESS.search).any():

@@ -31,6 +31,12 @@ class MemoryUse:
     """Memory of the device."""
     stage_peak_bytes: Mapping[str, int]
     """Peak of what was allocated, by stage."""
+    stage_reserved_bytes: Mapping[str, int]
+    """Peak of what the caching allocator held, by stage."""
+    unused_share: float | None
+    """Part of the reserved memory that was not allocated when most was: fragments and leftovers."""
+    churn_bytes_per_step: int | None
+    """Bytes allocated by step; null without steps."""
 
 
 def measure_memory(trace: Trace) -> Rows[MemoryUse]:
@@ -43,10 +49,13 @@ def measure_memory(trace: Trace) -> Rows[MemoryUse]:
         here = table["device"] == device
         size = table["bytes"][here]
         allocated = table["allocated"][here]
-        by_stage = {}
+        by_stage, reserved_by_stage = {}, {}
         for label in np.unique(stage[here]).tolist():
             name = trace.stage_name(label) or UNNAMED
             by_stage[name] = int(allocated[stage[here] == label].max())
+            held = int(table["reserved"][here][stage[here] == label].max())
+            if held != NONE:
+                reserved_by_stage[name] = held
         found.append(
             MemoryUse(
                 device=device,
@@ -55,10 +64,23 @@ def measure_memory(trace: Trace) -> Rows[MemoryUse]:
                 peak_allocated_bytes=_peak(allocated),
                 peak_reserved_bytes=_peak(table["reserved"][here]),
                 capacity_bytes=capacity.get(device),
-                stage_peak_bytes=dict(sorted(by_stage.items(), key=lambda item: -item[1])),
+                stage_peak_bytes=_dearest(by_stage),
+                stage_reserved_bytes=_dearest(reserved_by_stage),
+                unused_share=_unused(allocated, table["reserved"][here]),
+                churn_bytes_per_step=int(size[size > 0].sum()) // len(trace.steps) if len(trace.steps) else None,
             )
         )
     return Rows(sorted(found, key=lambda row: -(row.peak_allocated_bytes or 0)))
+
+
+def _dearest(sizes: dict[str, int]) -> dict[str, int]:
+    return dict(sorted(sizes.items(), key=lambda item: -item[1]))
+
+
+def _unused(allocated: np.ndarray, reserved: np.ndarray) -> float | None:
+    if not allocated.size or (peak := int(allocated.argmax())) < 0 or reserved[peak] <= 0:
+        return None
+    return 1 - int(allocated[peak]) / int(reserved[peak])
 
 
 def _peak(values: np.ndarray) -> int | None:

@@ -12,7 +12,9 @@ import numpy as np
 from tbperf.analyses.kernels import stage_times
 from tbperf.analyses.rows import Rows
 from tbperf.analyses.steps import host_window
-from tbperf.intervals import NOTHING, Spans, sum_by
+from tbperf.intervals import NOTHING, Spans, Tiling, sum_by
+from tbperf.trace import NONE
+from tbperf.trace.stages import BACKWARD_OP
 
 if TYPE_CHECKING:
     from tbperf.intervals import Ns
@@ -33,6 +35,8 @@ class Operator:
     """Of the self time of all operators; the shares sum to 1."""
     gpu_ns: int | None
     """Durations of device work launched while it was the innermost operator."""
+    backward_gpu_ns: int | None
+    """Durations of device work of its backward, tied by sequence numbers; null where none are recorded."""
     stage: Mapping[str, int] = field(default_factory=dict)
     """Self time by stage."""
 
@@ -67,6 +71,7 @@ class OperatorShapes:
 def sum_operators(trace: Trace) -> Rows[Operator]:
     """Sum operators by name."""
     sums = _Sums(trace, trace.ops["name"].astype(np.int64), len(trace.strings.texts))
+    backward = _backward_work(trace)
     found = [
         Operator(
             name=trace.strings[code],
@@ -75,11 +80,44 @@ def sum_operators(trace: Trace) -> Rows[Operator]:
             total_ns=int(sums.total_ns[code]),
             share=int(sums.self_ns[code]) / sums.whole_ns,
             gpu_ns=int(sums.gpu_ns[code]) if trace.devices else None,
+            backward_gpu_ns=None if backward is None else int(backward[code]),
             stage=stage_times(trace, sums.of_stages(code)),
         )
         for code in np.flatnonzero(sums.calls).tolist()
     ]
     return Rows(sorted(found, key=lambda row: -row.self_ns))
+
+
+def _backward_work(trace: Trace) -> Ns | None:
+    """Return the device work of the backward of the operators of each name; None where nothing ties them.
+
+    An operator and its backward carry one sequence number.  The backward runs in autograd's threads; of nested
+    operators of one number, the outermost one is the one that was called.
+    """
+    ops = trace.ops
+    numbered = np.flatnonzero(ops["sequence"] != NONE)
+    if not trace.devices or not numbered.size or not trace.has("api"):
+        return None
+    is_backward = trace.named(ops, BACKWARD_OP.match)
+    called = numbered[~is_backward[numbered]]
+    called = called[np.lexsort((ops["start_ns"][called], ops["sequence"][called]))]
+    sequence, first = np.unique(ops["sequence"][called], return_index=True)
+    total = np.zeros(len(trace.strings.texts), np.int64)
+    behind = numbered[is_backward[numbered]]
+    linked = np.flatnonzero(trace.launched_by >= 0)
+    thread_of = trace.api["thread"][trace.launched_by[linked]]
+    for thread in np.unique(ops["thread"][behind]).tolist():
+        mine = behind[ops["thread"][behind] == thread]
+        tiling = Tiling.innermost(ops["start_ns"][mine], ops.end_ns[mine])
+        work = linked[thread_of == thread]
+        at = tiling.at(trace.gpu_launch_ns[work])
+        inside = at != NOTHING
+        number = ops["sequence"][mine[at[inside]]]
+        where = np.minimum(np.searchsorted(sequence, number), max(0, len(sequence) - 1))
+        tied = sequence[where] == number if len(sequence) else np.zeros(number.shape, np.bool_)
+        names = ops["name"][called[first[where[tied]]]]
+        total += sum_by(names.astype(np.int64), trace.gpu["dur_ns"][work[inside][tied]], total.size)
+    return total
 
 
 def has_shapes(trace: Trace) -> bool:

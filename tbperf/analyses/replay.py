@@ -15,6 +15,7 @@ altogether: that is the range of what it saves.
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from tbperf.analyses.kernels import TINY_NS
 from tbperf.analyses.rows import Rows
 from tbperf.intervals import NOTHING, Spans, sum_by
 from tbperf.trace import COPY_KINDS, HOST_MEMORY, NONE, Kind
-from tbperf.trace.names import COPY_CALL, SYNCHRONIZE, kernel_family, uses_tensor_cores
+from tbperf.trace.names import COLLECTIVE, COPY_CALL, SYNCHRONIZE, kernel_family, uses_tensor_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -52,6 +53,9 @@ KERNEL_SPEEDUP = (1.25, 2.0)
 
 WAITS = ("sync", "reads", "log", "copies")
 """Why the host waits for the device: it synchronizes, reads small values, logs a step, copies much."""
+
+READING = re.compile(r"aten::(item|_local_scalar_dense)$")
+"""Operators that read one value."""
 
 _RETURN_NS = 5_000
 """What a synchronizing call takes when there is nothing to wait for."""
@@ -97,7 +101,7 @@ class Change:
     share: float = 1.0
     """How much of it."""
     without: tuple[str, ...] = ()
-    """Sorts of WAITS that do not wait, or ``batch``."""
+    """Sorts of WAITS that do not wait; with a share of one half, every other one of them."""
     scale: npt.NDArray[np.float64] | None = None
     """Factor on the duration of each row of the gpu table."""
 
@@ -133,7 +137,7 @@ class Replay:
         streams, self._stream = np.unique(trace.gpu["stream"][rows], return_inverse=True)
         self._of_stream = [np.flatnonzero(self._stream == stream) for stream in range(len(streams))]
         self._window = trace.windows[device]
-        self._explain_starts(trace.resolution_ns)
+        self._explain_starts(trace.resolution_ns, trace.named(trace.gpu, COLLECTIVE.match)[rows])
         self.waits = sorted([*self._waits(trace), *self._batches(trace)], key=lambda wait: wait.start)
 
     @property
@@ -141,7 +145,7 @@ class Replay:
         """How often the replay must stop to look at something."""
         return len(self.waits) + len(self._depends)
 
-    def _explain_starts(self, resolution: int) -> None:
+    def _explain_starts(self, resolution: int, collective: _Mask) -> None:
         """Tell for each row what it waited for: its launch, its stream, or work on another stream."""
         previous = np.full(self._start.shape, _NEVER, np.int64)
         for mine in self._of_stream:
@@ -159,8 +163,9 @@ class Replay:
         after = self._start[late_rows] - self._end[before]
         depends = (at >= 0) & (before < late_rows) & (after < _HANDED_ON_NS)
         depends &= (self._stream[before] != self._stream[late_rows]) & (self._end[before] > self._launch[late_rows])
-        self._depends = list(
-            zip(late_rows[depends].tolist(), before[depends].tolist(), after[depends].tolist(), strict=True)
+        found = zip(late_rows[depends].tolist(), before[depends].tolist(), after[depends].tolist(), strict=True)
+        self._depends = sorted(
+            {**self._inputs_of_collectives(collective), **{row: rest for row, *rest in found}}.items()
         )
         handed_on = np.zeros(late.shape, np.bool_)
         handed_on[late_rows[depends]] = True
@@ -168,6 +173,20 @@ class Replay:
         by_launch = ~queued & ~handed_on
         self._gap = np.where(by_stream, gap, np.minimum(gap, usual_gap))
         self._latency = np.where(by_launch, latency, np.minimum(latency, usual_latency))
+
+    def _inputs_of_collectives(self, collective: _Mask) -> dict[int, list[int]]:
+        """Let each collective wait for the kernel before it, where it was seen to: its input is computed there.
+
+        Where its own stream kept it waiting for longer, the times do not show that.
+        """
+        rows = np.flatnonzero(collective)
+        others = np.flatnonzero(~collective)
+        at = np.searchsorted(others, rows) - 1
+        rows, before = rows[at >= 0], others[at[at >= 0]]
+        after = self._start[rows] - self._end[before]
+        seen = after >= 0
+        kept = zip(rows[seen].tolist(), before[seen].tolist(), after[seen].tolist(), strict=True)
+        return {row: [input_, min(ns, _DEPENDS_NS)] for row, input_, ns in kept}
 
     def _waits(self, trace: Trace) -> Iterator[_Wait]:
         """Find the calls of the host that wait for the device: synchronizations, and copies that return when done."""
@@ -241,13 +260,15 @@ class _Run:
         self._replay = replay
         self._change = change
         removed, share = change.removed, change.share
-        dur = replay._dur  # noqa: SLF001 - one thing in two classes
+        dur, gap = replay._dur, replay._gap  # noqa: SLF001 - one thing in two classes
         if change.scale is not None:
-            dur = np.rint(dur * change.scale[replay.rows]).astype(np.int64)
+            scale = change.scale[replay.rows]
+            dur = np.rint(dur * scale).astype(np.int64)
+            gap = np.where(scale > 0, gap, 0)
         launch = replay._launch  # noqa: SLF001
         if len(removed):
             launch = launch - np.rint(removed.covered_before(launch) * share).astype(np.int64)
-        self._dur, self._gap = dur, replay._gap  # noqa: SLF001
+        self._dur, self._gap = dur, gap
         self._ready = launch + replay._latency  # noqa: SLF001
         self._stream, self._of_stream = replay._stream, replay._of_stream  # noqa: SLF001
         self._end = np.empty_like(dur)
@@ -255,6 +276,7 @@ class _Run:
         self._next = [0] * len(self._of_stream)
         self._done = 0
         self._shift = 0
+        self._seen = 0
         self._lists: tuple[list[int], ...] | None = None
 
     def saved(self) -> int:
@@ -267,11 +289,11 @@ class _Run:
         at = 0
         for index, wait in enumerate(waits):
             while at < len(depends) and depends[at][0] < until[index]:
-                self._hand_on(*depends[at])
+                self._hand_on(depends[at][0], *depends[at][1])
                 at += 1
             self._run(until[index])
             self._wait(wait, *gone[index])
-        for row, before, after in depends[at:]:
+        for row, (before, after) in depends[at:]:
             self._hand_on(row, before, after)
         self._run(len(self._dur))
         begin, end = replay._window  # noqa: SLF001
@@ -279,16 +301,23 @@ class _Run:
 
     def _wait(self, wait: _Wait, gone_before: int, gone_after: int) -> None:
         begin = wait.start - gone_before + self._shift
-        finish = begin + wait.least
+        gone = gone_after - gone_before
+        finish = begin + max(0, wait.least - gone)
         if wait.kind == "batch":
-            least = wait.least - (gone_after - gone_before)
-            here = "batch" not in self._change.without and not least < wait.least
-            finish = max(begin, wait.end) if here else begin + least
-        elif wait.kind not in self._change.without and wait.work >= 0:
+            if not gone:
+                finish = max(begin, wait.end)
+        elif wait.work >= 0 and not self._skips(wait):
             if wait.work >= self._done:  # the copy that this very call launches
                 self._run(wait.work + 1)
             finish = max(finish, int(self._end[wait.work]) + wait.tail)
         self._shift = finish - (wait.end - gone_after)
+
+    def _skips(self, wait: _Wait) -> bool:
+        """Tell whether a call does not wait in this replay."""
+        if wait.kind not in self._change.without:
+            return False
+        self._seen += 1
+        return self._change.share == 1 or self._seen % 2 == 0
 
     def _hand_on(self, row: int, before: int, after: int) -> None:
         """Run up to a row that waits for another stream, and let that row wait."""
@@ -366,13 +395,13 @@ def explore(trace: Trace) -> Rows[WhatIf]:
             if name.startswith("waits: ") and (name[7:] not in kinds or not known.get("synchronizing", 1)):
                 continue
             high = known[name] = max(0, replay.saved(whole))
-            low = high // 2 if part is None else max(0, replay.saved(part)) if high else 0
+            low = max(0, replay.saved(part)) if high else 0
             found.append(WhatIf(device, name, min(low, high), max(low, high)))
     return Rows(sorted(found, key=lambda row: -row.high_ns))
 
 
-def _changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[str, Change | None, Change]]:
-    """Yield what is worth a replay: its name, done in part (or None: half of the whole is assumed), done altogether."""
+def _changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[str, Change, Change]]:
+    """Yield what is worth a replay: its name, done in part, done altogether."""
     cost = {row.cause: row.idle_ns for row in trace.once(attribute).causes if row.device == device}
     worthy = [cause for cause in CAUSES if cost.get(cause, 0) > worth]
     tiling = trace.once(HostActivity).driving() if worthy else None
@@ -384,9 +413,12 @@ def _changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[str, Cha
         if any(cause in _HOST for cause in worthy):
             yield _removing("host", functools.reduce(Spans.__or__, of_host))
         yield from _stage_changes(trace, device, worth)
-        yield "synchronizing", None, Change(without=WAITS)
+        yield "synchronizing", Change(share=0.5, without=WAITS), Change(without=WAITS)
+        reading = trace.ops.rows(trace.named(trace.ops, READING.match))
+        read = Spans.merged(reading["start_ns"], reading.end_ns)
         for kind in WAITS:
-            yield f"waits: {kind}", None, Change(without=(kind,))
+            spans = read if kind == "reads" else Spans.empty()
+            yield f"waits: {kind}", Change(spans, 0.5, without=(kind,)), Change(spans, without=(kind,))
     yield from _Work(trace, device, worth).changes()
 
 
@@ -424,24 +456,35 @@ class _Work:
     def changes(self) -> Iterator[tuple[str, Change, Change]]:
         """Yield work that could take less time, done in part and done altogether."""
         eligible = self._of(code for code, name in self._names.items() if uses_tensor_cores(name) is False)
-        yield from self._scaled("tensor_cores", eligible, *(1 / factor for factor in TENSOR_CORE_SPEEDUP))
+        yield from self._faster("tensor_cores", eligible, TENSOR_CORE_SPEEDUP)
         for family in (*_FAMILIES, "collective"):
             rows = self._of(code for code, name in self._names.items() if kernel_family(name) == family)
-            yield from self._scaled("collectives" if family == "collective" else f"{family} kernels", rows, 0.5, 0.0)
+            yield from self._gone("collectives" if family == "collective" else f"{family} kernels", rows)
         others = [code for code, name in self._names.items() if kernel_family(name) != "collective"]
         dearest = max(others, key=lambda code: self._total[code], default=NONE)
         if dearest != NONE and self._total[dearest] > DOMINANT_SHARE * self._total.sum():
-            yield from self._scaled("dominant kernel", self._of([dearest]), *(1 / factor for factor in KERNEL_SPEEDUP))
+            yield from self._faster("dominant kernel", self._of([dearest]), KERNEL_SPEEDUP)
         pageable: _Mask = self._copies & (self._trace.gpu["host_memory"] == HOST_MEMORY.index("pageable"))
         calls = np.unique(self._trace.launched_by[pageable])
         blocked = int(self._trace.api["dur_ns"][calls[calls >= 0]].sum())
-        yield from self._scaled("pageable", pageable, 0.5, 0.0, without=("copies",), besides=blocked)
-        yield from self._scaled("exposed copies", self._copies & ~pageable, 0.5, 0.0)
-        yield from _tiny(self._trace, self.kernels)
+        if pageable.any() and self._ns(pageable) + blocked > self._worth:
+            faster, hidden = (Change(without=("copies",), scale=_scale(pageable, by)) for by in (0.5, 0.0))
+            yield "pageable", faster, hidden
+        exposed: _Mask = self._copies & ~pageable
+        if self._ns(exposed) > self._worth:
+            yield "exposed copies", Change(scale=_scale(exposed, 0.5)), Change(scale=_scale(exposed, 0.0))
+        tiny: _Mask = self.kernels & (self._trace.gpu["dur_ns"] < TINY_NS)
+        if 2 * tiny.sum() >= self.kernels.sum():
+            ops = self._launching(tiny)
+            half, none = Change(ops, 0.5, scale=_scale(tiny, 0.5)), Change(ops, scale=_scale(tiny, 0.0))
+            yield "tiny kernels", half, none
 
     def _dur(self, rows: _Mask) -> Ns:
         dur: Ns = self._trace.gpu["dur_ns"][rows]
         return dur
+
+    def _ns(self, rows: _Mask) -> int:
+        return int(self._dur(rows).sum())
 
     def _of(self, codes: Iterable[int]) -> _Mask:
         """Tell which kernels have one of these names."""
@@ -450,34 +493,40 @@ class _Work:
         found: _Mask = self.kernels & chosen[self._trace.gpu["name"]]
         return found
 
-    def _scaled(  # noqa: PLR0913 - what changes, and how much
-        self, name: str, rows: _Mask, part: float, whole: float, *, without: tuple[str, ...] = (), besides: int = 0
-    ) -> Iterator[tuple[str, Change, Change]]:
-        if int(self._dur(rows).sum()) + besides > self._worth:
-            parts, all_of_it = (Change(without=without, scale=np.where(rows, by, 1.0)) for by in (part, whole))
-            yield name, parts, all_of_it
+    def _faster(self, name: str, rows: _Mask, factors: tuple[float, float]) -> Iterator[tuple[str, Change, Change]]:
+        if self._ns(rows) > self._worth:
+            part, whole = (Change(scale=_scale(rows, 1 / factor)) for factor in factors)
+            yield name, part, whole
+
+    def _gone(self, name: str, rows: _Mask) -> Iterator[tuple[str, Change, Change]]:
+        if self._ns(rows) > self._worth:
+            yield self._removed(name, rows)
+
+    def _removed(self, name: str, rows: _Mask) -> tuple[str, Change, Change]:
+        """Halve kernels; remove them, and the innermost operators that launch nothing else."""
+        return name, Change(scale=_scale(rows, 0.5)), Change(self._launching(rows), scale=_scale(rows, 0.0))
+
+    def _launching(self, rows: _Mask) -> Spans:
+        trace = self._trace
+        if not trace.has("api"):
+            return Spans.empty()
+        launched = trace.launched_by >= 0
+        by_thread = np.where(launched, trace.api["thread"][trace.launched_by], NONE)
+        spans = Spans.empty()
+        for thread in np.unique(by_thread[rows & launched]).tolist():
+            of_thread = by_thread == thread
+            owner = np.full(len(trace.gpu), NOTHING, np.int64)
+            owner[of_thread] = trace.innermost(trace.ops, thread).at(trace.gpu_launch_ns[of_thread])
+            others = np.unique(owner[of_thread & ~rows])
+            only = np.setdiff1d(np.unique(owner[of_thread & rows]), np.r_[others, NOTHING])
+            ops = trace.ops.rows(only)
+            spans |= Spans.merged(ops["start_ns"], ops.end_ns)
+        return spans
+
+
+def _scale(rows: _Mask, factor: float) -> npt.NDArray[np.float64]:
+    return np.where(rows, factor, 1.0)
 
 
 DOMINANT_SHARE = 0.3
 """Of the kernel time: from here on, a kernel is worth a finding of its own."""
-
-
-def _tiny(trace: Trace, kernels: _Mask) -> Iterator[tuple[str, Change, Change]]:
-    """Yield tiny kernels with the innermost operators that launch nothing else, if half of all kernels are tiny."""
-    tiny = kernels & (trace.gpu["dur_ns"] < TINY_NS)
-    if 2 * tiny.sum() < kernels.sum() or not trace.has("api"):
-        return
-    spans = []
-    launched = trace.launched_by >= 0
-    for thread in np.unique(trace.api["thread"][trace.launched_by[tiny & launched]]).tolist():
-        inner = trace.innermost(trace.ops, thread)
-        of_thread = launched & (trace.api["thread"][trace.launched_by] == thread)
-        owner = np.full(len(trace.gpu), NOTHING, np.int64)
-        owner[of_thread] = inner.at(trace.gpu_launch_ns[of_thread])
-        busy = np.unique(owner[of_thread & ~tiny])
-        only = np.setdiff1d(np.unique(owner[of_thread & tiny]), np.r_[busy, NOTHING])
-        ops = trace.ops.rows(only)
-        spans.append(Spans.merged(ops["start_ns"], ops.end_ns))
-    removed = functools.reduce(Spans.__or__, spans, Spans.empty())
-    scale = np.where(tiny, 0.0, 1.0)
-    yield "tiny kernels", Change(removed, 0.5, scale=np.where(tiny, 0.5, 1.0)), Change(removed, 1.0, scale=scale)

@@ -43,7 +43,8 @@ class Stage:
     share: float
     """Of the time of all steps; the shares sum to 1."""
     op_ns: int
-    """Part of ``host_ns`` in which any thread was inside a framework operator; the rest is Python and waiting."""
+    """Part of ``host_ns`` in which any thread was inside a framework operator or a call of the runtime; the rest is
+    Python and waiting."""
     gpu_ns: int | None
     """Durations of device work that was launched in it, on any thread."""
     idle_ns: int | None
@@ -92,7 +93,8 @@ def list_stages(trace: Trace) -> Rows[Stage]:
     tiling = trace.stage_tiling.within(window)
     host = tiling.total_ns_by_label(labels)
     first, last = int(window.start[0]), int(window.end[-1])
-    in_ops = Spans.merged(trace.ops["start_ns"], trace.ops.end_ns) & window
+    in_ops = Spans.merged(trace.ops["start_ns"], trace.ops.end_ns)
+    in_ops = (in_ops | Spans.merged(trace.api["start_ns"], trace.api.end_ns)) & window
     ops = tiling.within(in_ops).total_ns_by_label(labels)
     idle = np.zeros(labels, np.int64)
     total_idle = 0

@@ -24,10 +24,13 @@ from tbperf.cli.analyze import progress_of_reading, write_text
     help="For people, or one JSON document for machines.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write the history to this file.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a page with all of it to this file, too.")
 @click.option(
     "--jobs", type=click.IntRange(0), default=0, help="Processes that read a large trace; by default one a core."
 )
-def command(runs: tuple[Path, ...], phase: str | None, format_: str, out: Path | None, jobs: int) -> None:
+def command(  # noqa: PLR0913, PLR0917 - one parameter an option
+    runs: tuple[Path, ...], phase: str | None, format_: str, out: Path | None, html: Path | None, jobs: int
+) -> None:
     """Show step time, throughput and causes over many runs, and find the run from which on a figure has shifted.
 
     RUN is a recording (whatever `tbperf analyze` takes), one of its reports in JSON, or a folder of run folders.  Runs
@@ -40,6 +43,11 @@ def command(runs: tuple[Path, ...], phase: str | None, format_: str, out: Path |
     with progress_of_reading() as progress:
         reports = [read_report(path, jobs=jobs, progress=progress) for path in runs]
     found = history_of(reports, phase=phase)
+    if html is not None:
+        from tbperf.render.html import render_history_html  # noqa: PLC0415 - only what is asked for
+
+        write_text(html, render_history_html(found))
+        click.echo(f"tbperf  page written to {html}", err=True)
     if format_ == "json":
         text = render_json(found)
     else:

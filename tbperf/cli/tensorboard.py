@@ -57,7 +57,7 @@ def command(path: Path | None, port: int | None, jobs: int) -> None:
     require_tensorboard()
     port = _free_port(port)
     with _folder_of(path) as folder:
-        for line in _prepare(folder, jobs):
+        for line in _prepare(path, None if folder == path else folder, jobs):
             _say(line)
         sys.exit(_run_tensorboard(folder, port))
 
@@ -76,15 +76,23 @@ def _folder_of(path: Path) -> Iterator[Path]:
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="tbperf-") as folder:
-        copy = Path(folder, path.name)
-        try:
-            copy.hardlink_to(path.resolve())
-        except OSError:  # on another disk
-            shutil.copyfile(path, copy)
+        _place(path, Path(folder, path.name))
         yield Path(folder)
 
 
-def _prepare(folder: Path, jobs: int) -> Iterator[str]:
+def _place(file: Path, copy: Path) -> None:
+    try:
+        copy.hardlink_to(file.resolve())
+    except OSError:  # on another disk
+        try:
+            shutil.copyfile(file, copy)
+        except OSError as error:
+            raise TbperfError(
+                f"{file}: {(error.strerror or str(error)).lower()}", "is it readable, and the disk not full?"
+            ) from error
+
+
+def _prepare(path: Path, out: Path | None, jobs: int) -> Iterator[str]:
     """Export what is missing, and yield what is worth saying; the dashboards that can be shown are shown anyhow."""
     from tbperf.tensorboard.exports import TENSORBOARD, XPROF, export  # noqa: PLC0415 - only what is asked for
 
@@ -96,13 +104,13 @@ def _prepare(folder: Path, jobs: int) -> Iterator[str]:
     done: Exported | None = None
     try:
         with progress_of_reading() as progress:
-            done = export(folder, targets, jobs=jobs, progress=progress)
+            done = export(path, targets, out, jobs=jobs, progress=progress)
     except TbperfError as error:
         yield f"note: {error.message}"
     if done is not None:
         yield from (f"note: {note}" for note in done.notes)
         if done.written:
-            yield f"prepared {len(done.written)} exports in {folder}"
+            yield f"prepared {len(done.written)} exports" + ("" if out else f" in {path}")
 
 
 def _has_profile_tab() -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tbperf.comparison.noise import DEVICE, HOST, MEDIAN, REPETITIONS, Spread, resample
+from tbperf.comparison.noise import DEVICE, HOST, MEDIAN, REPETITIONS, Spread, resample, unrest_of
 from tbperf.comparison.recorded import CAUSE, COUNT, IMAGE, PROCESSES, STEP
 from tbperf.comparison.work import Work, work_of
 
@@ -24,8 +24,9 @@ _SLOWEST = 20.0
 _COUNTS_MOVE = 0.005
 """Relative standard deviation of numbers of calls from run to run: data decides over some, such as boxes."""
 
-_WORK_MOVES = 2.0
-"""Single operators and kernels have no steps of their own to judge by: they get so many times the allowance."""
+_WORK_MOVES, _WORK_SCATTERS = 2.0, 0.5
+"""Operators and kernels have no steps of their own to judge by: they get so many times the allowance, and so much of
+what the mean of the profiled steps scatters by."""
 
 
 class Side:
@@ -50,6 +51,12 @@ class Side:
     def scatters(self) -> bool:
         """Whether there is anything to tell noise by: several steps, or replicas."""
         return len(self.runs) > 1 or any(len(one) > 1 for one in self.runs[0].timed)
+
+    @cached_property
+    def profiled_scatter(self) -> float:
+        """Relative standard deviation of the mean of the profiled steps."""
+        found = [unrest_of(run.profiled, STEP).scatter ** 2 / run.windows for run in self.runs if run.profiled]
+        return float(np.sqrt(np.mean(found))) if found else 0.0
 
     @cached_property
     def means(self) -> dict[str, float]:
@@ -108,6 +115,7 @@ class Repeated:
         """Return repetitions of what a kernel or operator takes."""
         mean = self._side.work[key].ns if key in self._side.work else 0.0
         own = self._spread.own(key, mean, self._side.means[STEP], times=_WORK_MOVES)
+        own = float(np.hypot(own, _WORK_SCATTERS * self._side.profiled_scatter * mean))
         return _at_least(0.0, mean + own * self._between_runs()) * self.drift
 
     def _repeat(self, name: str, mean: float, within: Floats) -> Floats:

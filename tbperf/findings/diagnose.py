@@ -6,23 +6,28 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from tbperf.findings.finding import HIGH_SHARE, MEDIUM_SHARE, Evidence, Finding, Gain, window_ns
+from tbperf.findings.finding import Evidence, Finding, Gain, window_ns
+from tbperf.findings.thresholds import HIGH, MEDIUM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tbperf.analyses.examine import TraceReport
+    from tbperf.analyses.ranks import Rank
     from tbperf.findings.finding import Advice, Place
 
 CODES = (
     "LOADER001",
     "LOADER002",
+    "LOADER003",
+    "LOADER004",
     "SYNC001",
     "SYNC002",
     "COPY001",
     "COPY002",
     "COPY003",
     "COPY004",
+    "COPY005",
     "LAUNCH001",
     "LAUNCH002",
     "HOST001",
@@ -34,8 +39,13 @@ CODES = (
     "ALLOC001",
     "COMPILE001",
     "COMM001",
+    "COMM002",
     "MEM001",
     "MEM002",
+    "HW001",
+    "HW002",
+    "HW003",
+    "HW004",
     "STAGE001",
     "STAGE002",
     "STAGE003",
@@ -73,19 +83,22 @@ class Rule:
     page: str
     """Markdown."""
     find: Callable[[TraceReport], Iterator[Saying]]
+    find_late: Callable[[TraceReport, Rank, Sequence[Rank]], Iterator[Saying]] | None = None
+    """Looks at a rank that others wait for, beside the others."""
 
 
 def _load(code: str) -> Rule:
     module = importlib.import_module(f"tbperf.findings.rules.{code.lower()}")
     title, _, page = (module.__doc__ or "").partition("\n")
-    return Rule(code, title.strip().rstrip("."), page.strip() + "\n", module.find)
+    return Rule(code, title.strip().rstrip("."), page.strip() + "\n", module.find, getattr(module, "find_late", None))
 
 
 RULES = tuple(map(_load, CODES))
 
 
-def diagnose(traces: Sequence[TraceReport]) -> tuple[Finding, ...]:
+def diagnose(traces: Sequence[TraceReport], ranks: Sequence[Rank] = ()) -> tuple[Finding, ...]:
     """Return what the rules find, ordered by what could be recovered, dearest first."""
+    late = [rank for rank in ranks if rank.awaited_ns]
     found = [
         _finding(rule, trace, saying)
         for trace in traces
@@ -93,14 +106,23 @@ def diagnose(traces: Sequence[TraceReport]) -> tuple[Finding, ...]:
         for saying in rule.find(trace)
         if saying.cost_ns > 0 or saying.severity == "info"
     ]
+    found += [
+        _finding(rule, trace, saying)
+        for trace in traces
+        for rank in late
+        if (rank.rank, rank.phase) == (trace.rank, trace.phase)
+        for rule in RULES
+        if rule.find_late is not None
+        for saying in rule.find_late(trace, rank, ranks)
+    ]
     return tuple(sorted(found, key=_recoverable, reverse=True))
 
 
 def _finding(rule: Rule, trace: TraceReport, saying: Saying) -> Finding:
     window = window_ns(trace, saying.device)
-    gain = saying.gain and Gain(min(saying.gain.low_ns, saying.cost_ns), min(saying.gain.high_ns, saying.cost_ns))
+    gain = saying.gain
     recoverable = (gain.high_ns if gain else saying.cost_ns) / window
-    severity = "high" if recoverable >= HIGH_SHARE else "medium" if recoverable >= MEDIUM_SHARE else "low"
+    severity = "high" if recoverable >= HIGH else "medium" if recoverable >= MEDIUM else "low"
     return Finding(
         code=rule.code,
         title=saying.title or rule.title,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
+
+from tbperf.analyses.replay import WAITS
+from tbperf.findings.thresholds import EPOCHS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tbperf.analyses.copies import Copy
     from tbperf.analyses.examine import TraceReport
     from tbperf.analyses.kernels import Hotspot
     from tbperf.analyses.launches import Calls
-
-HIGH_SHARE = 0.15
-MEDIUM_SHARE = 0.05
-"""Of the window; from these on, a finding is of high or medium severity."""
 
 Value = str | int | float | bool | None
 
@@ -109,6 +110,40 @@ def places_of_idle(trace: TraceReport, device: int, *causes: str) -> tuple[Place
     return tuple(Place(row.longest_start_ns, row.longest_ns, row.cause) for row in pieces[:MOST_PLACES])
 
 
+def waits_gain(trace: TraceReport, device: int, kind: str) -> Gain | None:
+    """Return what is saved if calls of one kind do not wait for the device.
+
+    Where several kinds wait, the queue runs empty at each of them, and removing one alone saves little: the kind that
+    saves most by itself is told what removing all of them would save.
+    """
+    alone = {name: gain for name in WAITS if (gain := gain_of(trace, device, f"waits: {name}"))}
+    if kind not in alone:
+        return None
+    every = gain_of(trace, device, "synchronizing")
+    leads = max(alone, key=lambda name: alone[name].high_ns) == kind
+    mine = alone[kind]
+    return Gain(mine.low_ns, every.high_ns) if leads and every else mine
+
+
+def half_precision(trace: TraceReport) -> tuple[str, Value]:
+    """Return the argument, and its value, that computes in half precision."""
+    if trace.phase != "predict":
+        return "amp", True
+    version = re.match(r"(\d+)\.(\d+)", trace.versions.get("ultralytics") or "")
+    renamed = version is not None and (int(version[1]), int(version[2])) >= _QUANTIZE_SINCE
+    return ("quantize", 16) if renamed else ("half", True)
+
+
+_QUANTIZE_SINCE = (8, 4)
+"""Ultralytics renamed ``half=True`` to ``quantize=16``."""
+
+
+def places_of_copies(trace: TraceReport, device: int, accepts: Callable[[Copy], bool]) -> tuple[Place, ...]:
+    """Return the dearest copies that are accepted."""
+    rows = [row for row in trace.copies if row.device == device and accepts(row)]
+    return tuple(Place(row.start_ns, row.dur_ns, row.copy_kind or "copy") for row in rows[:MOST_PLACES])
+
+
 def places_of_calls(calls: Sequence[Calls]) -> tuple[Place, ...]:
     """Return the longest calls of the dearest sorts."""
     return tuple(Place(row.longest_start_ns, row.longest_ns, row.api) for row in calls[:MOST_PLACES])
@@ -149,10 +184,7 @@ def argument(trace: TraceReport, name: str) -> Value:
 def not_worth_judging(trace: TraceReport) -> bool:
     """Tell whether a run has too few epochs to say anything of what happens once an epoch."""
     epochs = argument(trace, "epochs")
-    return isinstance(epochs, int) and epochs < _EPOCHS
-
-
-_EPOCHS = 3
+    return isinstance(epochs, int) and epochs < EPOCHS
 
 
 def loads_in_process(trace: TraceReport) -> bool:
@@ -161,9 +193,9 @@ def loads_in_process(trace: TraceReport) -> bool:
         return True
     if any("_SingleProcess" in (gap.host or "") for gap in trace.gaps):
         return True
-    return any(
-        row.stage in {"dataload", "fetch"} and row.op_ns > _IN_PROCESS_SHARE * row.host_ns for row in trace.stages
-    )
+    if any(row.stage == "fetch" for row in trace.stages):
+        return True
+    return any(row.stage == "dataload" and row.op_ns > _IN_PROCESS_SHARE * row.host_ns for row in trace.stages)
 
 
 _IN_PROCESS_SHARE = 0.2

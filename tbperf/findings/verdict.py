@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tbperf.findings.thresholds import STRAGGLER
 from tbperf.findings.words import CAUSES, format_bytes, format_ms, format_share, stage_words
 
 if TYPE_CHECKING:
@@ -72,10 +73,6 @@ def _sentence(what: str, ns: int, trace: TraceReport, window: int) -> str:
     return f"{what} {format_share(ns / window)} of the time: {amount}."
 
 
-LATE_SHARE = 0.02
-"""Of the time of all ranks; waiting for one rank below this is no news."""
-
-
 def about_ranks(ranks: Sequence[Rank]) -> Iterator[str]:
     """Name the rank that the others wait for, where they lose time by it."""
     if not ranks or not ranks[0].awaited_ns:
@@ -83,7 +80,7 @@ def about_ranks(ranks: Sequence[Rank]) -> Iterator[str]:
     late = ranks[0]
     whole = sum(row.busy_ns + row.idle_ns for row in ranks)
     collectives = sum(row.last_in or 0 for row in ranks)
-    if late.awaited_ns is not None and late.awaited_ns >= LATE_SHARE * whole:
+    if late.awaited_ns is not None and late.awaited_ns >= STRAGGLER * whole:
         yield (
             f"Rank {late.rank} came last to {late.last_in} of {collectives} collectives;"
             f" the other {len(ranks) - 1} waited {format_ms(late.awaited_ns / (len(ranks) - 1))} each for it."

@@ -163,7 +163,12 @@ def _with_samples(trace: Trace, path: Path, origin: int, window: tuple[int, int]
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return trace
     table = _samples(trace, header, rows, origin, window)
-    return replace(trace, samples=table) if len(table) else trace
+    return replace(trace, samples=_joined(trace.samples, table)) if len(table) else trace
+
+
+def _joined(first: Table, second: Table) -> Table:
+    """Return the rows of both: Nsight's own metrics stay."""
+    return Table.of("samples", {name: np.concatenate([first[name], second[name]]) for name in first.columns})
 
 
 def _rows(content: bytes, columns: int) -> Iterator[tuple[int, list[float | None]]]:

@@ -193,6 +193,9 @@ class Args(msgspec.Struct, gc=False, frozen=True):
     device: Any = UNKNOWN
     stream: Any = UNKNOWN
     bytes: Any = UNKNOWN
+    elements_in: Any = msgspec.field(name="In msg nelems", default=UNKNOWN)
+    elements_out: Any = msgspec.field(name="Out msg nelems", default=UNKNOWN)
+    dtype: Any = None
     sequence: Any = msgspec.field(name="Sequence number", default=UNKNOWN)
     input_dims: msgspec.Raw = msgspec.field(name="Input Dims", default=NO_TEXT)
     input_types: msgspec.Raw = msgspec.field(name="Input type", default=NO_TEXT)

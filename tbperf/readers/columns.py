@@ -263,13 +263,34 @@ def _of_the_gpu(events: list[Any], kinds: npt.NDArray[np.int8]) -> dict[str, npt
         "device": np.clip(device, 0, 2**31 - 1),
         "stream": stream,
         "correlation_id": _ids([each.correlation for each in args]),
-        "bytes": _numbers([each.bytes for each in args]),
+        "bytes": _numbers([each.bytes if each.dtype is None else _message_bytes(each) for each in args]),
         "blocks": _numbers([_product(each.grid) for each in args]),
         "block_threads": _small(_numbers([_product(each.block) for each in args])),
         "registers": _small(_numbers([each.registers for each in args])),
         "shared_bytes": _small(_numbers([each.shared_memory for each in args])),
         "occupancy": np.clip(_numbers([each.occupancy for each in args]), NONE, 100),
     }
+
+
+_ELEMENT_BYTES = {
+    "Double": 8,
+    "Long": 8,
+    "Float": 4,
+    "Int": 4,
+    "Half": 2,
+    "BFloat16": 2,
+    "Short": 2,
+    "Byte": 1,
+    "Char": 1,
+    "Bool": 1,
+}
+
+
+def _message_bytes(args: Any) -> Any:
+    """Return the size of a collective's message, the larger one of what goes in and what comes out."""
+    size = _ELEMENT_BYTES.get(args.dtype, NONE) if type(args.dtype) is str else NONE
+    counts = [count for count in (args.elements_in, args.elements_out) if type(count) is int and count >= 0]
+    return max(counts) * size if counts and size != NONE else args.bytes
 
 
 def _product(sizes: Any) -> int:

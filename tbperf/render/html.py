@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tbperf.comparison import Comparison
+    from tbperf.history import History
     from tbperf.report import Report
 
 _WEB = files("tbperf.render") / "web"
@@ -56,6 +57,13 @@ def render_comparison_html(found: Comparison) -> str:
     titles |= {row.name: part_title(row.name) for row in found.device_parts}
     data = {"comparison": found, "titles": titles}
     return page("tbperf: comparison", data, "compare.js", summary=" ".join(found.verdict))
+
+
+def render_history_html(found: History) -> str:
+    """Return the page for a history."""
+    titles = {name: title.strip() for name, title in TITLES.items()}
+    titles |= {f"cause.{cause}": part_title(cause) for run in found.runs for cause in run.causes}
+    return page("tbperf: history", {"history": found, "titles": titles}, "history.js", summary=" ".join(found.verdict))
 
 
 def page(title: str, data: Mapping[str, Any], entry: str, *, summary: str = "") -> str:

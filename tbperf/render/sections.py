@@ -5,18 +5,22 @@ SECTIONS = (
     "time",
     "idle",
     "gaps",
+    "gap-lengths",
     "what-if",
     "stages",
     "steps",
     "kernels",
     "families",
     "copies",
+    "copies-one-by-one",
     "collectives",
     "launches",
     "syncs",
     "operators",
     "shapes",
     "threads",
+    "loader",
+    "hardware",
     "modules",
     "memory",
     "nsys",
@@ -25,4 +29,4 @@ SECTIONS = (
 )
 """In the order in which they are shown; a device section says nothing of a run on the CPU."""
 
-ON_ONE_SCREEN = ("ranks", "time", "idle", "stages", "kernels", "operators", "findings", "seen")
+ON_ONE_SCREEN = ("ranks", "time", "idle", "stages", "kernels", "operators", "loader", "findings", "seen")

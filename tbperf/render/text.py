@@ -332,6 +332,84 @@ class _ReportPage(Page):
         ]
         self.table("Longest gaps", ("ms", "step", "stage", ""), rows)
 
+    def _gap_lengths(self, trace: TraceReport) -> None:
+        rows = [
+            (
+                _lengths(row.from_ns, row.to_ns) + _on(trace, row.device),
+                f"{row.gaps:,}",
+                _ms(row.idle_ns),
+                _percent(row.idle_ns / max(1, sum(d.idle_ns for d in trace.devices if d.device == row.device))),
+            )
+            for row in trace.gap_lengths
+        ]
+        self.table("Gaps by length", ("gaps", "ms", "% of idle"), rows)
+
+    def _loader(self, trace: TraceReport) -> None:
+        loading = trace.loading
+        if loading is None or (self._brief and not self._waits_for_batches(trace)):
+            return
+        rows = [
+            (
+                _clip(printable(row.work), 40),
+                _ms(row.self_ns),
+                _percent(row.share),
+                f"{row.calls:,}",
+                format_ms(row.mean_ns),
+            )
+            for row in trace.loader_work[: self._top]
+        ]
+        hands = "in the program itself" if not loading.workers else f"{loading.workers} workers"
+        self.table(f"Loader, {hands}", ("own ms", "%", "calls", "a call"), rows)
+        every = "" if loading.demand_ns is None else f"; the steps would take one every {format_ms(loading.demand_ns)}"
+        self.line(
+            f"  A batch takes a worker {format_ms(loading.batch_ns)}: one comes every {format_ms(loading.supply_ns)}"
+            f"{every}. Workers were busy {format_share(loading.busy_share)} of the time."
+        )
+        self.line()
+
+    @staticmethod
+    def _waits_for_batches(trace: TraceReport) -> bool:
+        """Tell whether the loader's table is worth its place on one screen."""
+        waiting = sum(row.share for row in trace.stages if row.stage in ("dataload", "fetch"))
+        return waiting >= _WORTH_A_TABLE
+
+    def _hardware(self, trace: TraceReport) -> None:
+        cores = [row for row in trace.hardware if row.series == "core_percent"]
+        shown = [row for row in trace.hardware if row.series != "core_percent"]
+        if cores:
+            shown.append(max(cores, key=lambda row: row.mean))
+        rows = [
+            (
+                printable(row.series) + ("" if row.device is None else f" {row.device}"),
+                *(_quantity(row.series, value) for value in (row.min, row.mean, row.p50, row.max)),
+                "–" if row.low_step is None else f"{row.low_step}",
+                "–" if row.high_step is None else f"{row.high_step}",
+            )
+            for row in shown
+        ]
+        self.table("Hardware", ("min", "mean", "p50", "max", "lowest in step", "highest"), rows)
+        told = [
+            (f"GPU {row.device}: {printable(row.reason)}", f"{row.samples:,}", _percent(row.share))
+            for row in trace.throttling
+        ]
+        self.table("Reasons for lower clocks", ("samples", "%"), told)
+
+    def _copies_one_by_one(self, trace: TraceReport) -> None:
+        rows = [
+            (
+                f"{row.copy_kind or 'copy'} {row.host_memory or ''}".strip() + _on(trace, row.device),
+                _ms(row.dur_ns),
+                _ms(row.exposed_ns),
+                _ms(row.host_blocked_ns) if row.host_blocked_ns is not None else "–",
+                format_bytes(row.bytes) if row.bytes is not None else "–",
+                f"{format_bytes(row.bytes_per_s)}/s" if row.bytes_per_s is not None else "–",
+                f"{100 * row.of_best:.0f}" if row.of_best is not None else "–",
+                " · ".join(printable(part) for part in (row.stage, row.op) if part),
+            )
+            for row in trace.copies[: self._top]
+        ]
+        self.table("Dearest copies", ("ms", "exposed", "host ms", "size", "speed", "% of best", ""), rows)
+
     def _what_if(self, trace: TraceReport) -> None:
         rows = [
             (printable(row.change) + _on(trace, row.device), _ms(row.low_ns), _ms(row.high_ns))
@@ -370,10 +448,12 @@ class _ReportPage(Page):
                 _ms(row.total_ns),
                 _ms(row.exposed_ns),
                 f"{row.calls:,}",
+                format_bytes(row.bytes) if row.bytes is not None else "–",
+                f"{format_bytes(row.bytes_per_s)}/s" if row.bytes_per_s is not None else "–",
             )
             for row in trace.collectives[: self._top]
         ]
-        self.table("Collectives", ("ms", "exposed", "calls"), rows)
+        self.table("Collectives", ("ms", "exposed", "calls", "size", "speed"), rows)
 
     def _launches(self, trace: TraceReport) -> None:
         found = trace.launches
@@ -389,7 +469,8 @@ class _ReportPage(Page):
         self.line(
             f"  {found.graph_calls:,} of graphs; {depth} kernels queued on average; {found.starved_kernels:,} kernels"
             f" found the GPU idle, after {format_ms(found.starved_ns)} in all; {found.unmatched_kernels:,} kernels"
-            f" without their launch, {found.unmatched_launches:,} launches without their kernel."
+            f" without their launch, {found.unmatched_launches:,} launches without their kernel; launching was the"
+            f" limit in {found.bound_stretches:,} stretches, {format_ms(found.bound_ns)} in all."
         )
         self.line()
 
@@ -506,6 +587,23 @@ class _ReportPage(Page):
             for row in trace.operators[: self._top + 3]
         ]
         self.table("Operators, own time", ("ms/step" if trace.steps else "ms", "%", "calls", ""), rows)
+        self._operators_on_the_gpu(trace)
+
+    def _operators_on_the_gpu(self, trace: TraceReport) -> None:
+        """Sum device work by the operator that was called, with the work of its backward."""
+        whole = max(1, sum(device.kernel_ns for device in trace.devices))
+        busy = [row for row in trace.operators if row.gpu_ns or row.backward_gpu_ns]
+        busy.sort(key=lambda row: -((row.gpu_ns or 0) + (row.backward_gpu_ns or 0)))
+        rows = [
+            (
+                _clip(printable(row.name), 48),
+                _ms(row.gpu_ns or 0),
+                _percent((row.gpu_ns or 0) / whole),
+                _ms(row.backward_gpu_ns) if row.backward_gpu_ns is not None else "–",
+            )
+            for row in busy[: self._top + 3]
+        ]
+        self.table("Operators on the GPU", ("GPU ms", "%", "its backward"), rows)
 
     def _shapes(self, trace: TraceReport) -> None:
         rows = [
@@ -576,6 +674,29 @@ _RULES = {
     "cuda_memset_sync": "blocking memsets",
     "cuda_api_sync": "calls that wait for the GPU",
 }
+_WORTH_A_TABLE = 0.05
+"""Of the steps: from here on, waiting for batches brings the loader onto the one screen."""
+
+
+def _lengths(low: int, high: int | None) -> str:
+    """Name a decade of lengths."""
+    if high is None:
+        return f"from {_short_time(low)} on"
+    return f"below {_short_time(high)}" if not low else f"{_short_time(low)} – {_short_time(high)}"
+
+
+def _short_time(ns: int) -> str:
+    return f"{ns // 1000} µs" if ns < 1_000_000 else f"{ns // 1_000_000} ms"  # noqa: PLR2004 - a millisecond
+
+
+def _quantity(series: str, value: float) -> str:
+    if series.endswith("bytes_per_s"):
+        return f"{format_bytes(value)}/s"
+    if series.endswith("bytes"):
+        return format_bytes(value)
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"  # noqa: PLR2004 - three digits
+
+
 _MARKS = {"high": "●", "medium": "◐", "low": "○", "info": "·"}
 
 

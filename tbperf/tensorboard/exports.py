@@ -90,7 +90,7 @@ def export(
         try:
             trace = read_trace(source, jobs=jobs, progress=functools.partial(progress, source.name))
             for target in missing:
-                file = _EXPORTERS[target](trace, home, places.of(trace, source, path))
+                file = _EXPORTERS[target](trace, home, places.of(trace, source, path, home))
                 ledger.note(source, path, target, file)
                 done.written.append(file)
                 if target == XPROF:
@@ -158,21 +158,18 @@ class _Places:
         self._windows: dict[tuple[str, str], int] = {}
         self._origins: dict[str, int] = {}
 
-    def of(self, trace: Trace, source: Source, path: Path) -> _Place:
+    def of(self, trace: Trace, source: Source, path: Path, home: Path) -> _Place:
         """Return the place of a trace, the same for every target."""
         if source.name not in self._given:
-            self._given[source.name] = self._next(trace, source, path)
+            self._given[source.name] = self._next(trace, source, path, home)
         return self._given[source.name]
 
-    def _next(self, trace: Trace, source: Source, path: Path) -> _Place:
-        phase = trace.recording.get("phase")
+    def _next(self, trace: Trace, source: Source, path: Path, home: Path) -> _Place:
         own = _plain(_stem(source.name))
-        is_rank = trace.rank is not None
-        together = is_rank and (source.path is None or path.is_dir())
-        label = _plain(phase) if isinstance(phase, str) else _plain(_stem(path.name)) if together else own
-        host = f"rank{trace.rank}" if is_rank else own
-        home = str(Path(trace.run.folder)) if trace.run else ""
-        key = f"{home}/{label}", host if is_rank else ""
+        together = trace.rank is not None and (source.path is None or path.is_dir())
+        label = _label(trace, home) or (_plain(_stem(path.name)) if together else own)
+        host = own if trace.rank is None else f"rank{trace.rank}"
+        key = f"{home}/{label}", "" if trace.rank is None else host
         window = self._windows[key] = self._windows.get(key, 0) + 1
         capture = label if window == 1 else f"{label}-{window}"
         origin = trace.origin_unix_ns
@@ -180,6 +177,15 @@ class _Places:
             return _Place(capture, host, 0, is_one_of_many=together)
         first = self._origins.setdefault(f"{home}/{capture}", origin)
         return _Place(capture, host, max(0, origin - first + _LEAD_NS), is_one_of_many=True)
+
+
+def _label(trace: Trace, home: Path) -> str | None:
+    """Name a window of a recorded run by its phase; with the run, where it is exported to another place."""
+    phase = trace.recording.get("phase")
+    if not isinstance(phase, str):
+        return None
+    run = Path(trace.run.folder) if trace.run else home
+    return _plain(phase if run == home else f"{run.resolve().name}-{phase}")
 
 
 def _stem(name: str) -> str:

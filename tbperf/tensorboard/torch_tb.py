@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tbperf.intervals import NOTHING, Tiling
+from tbperf.tensorboard.xspace import launch_size
 from tbperf.trace import NONE, Kind
 from tbperf.trace.stages import step_number
 
@@ -39,7 +40,8 @@ _COLLECTIVES = tuple(
 )
 """Annotations by which the plugin knows communication."""
 
-_DEVICE_CATEGORY = {Kind.KERNEL: "Kernel", Kind.MEMCPY: "Memcpy", Kind.MEMSET: "Memset"}
+_DEVICE_CATEGORY = {Kind.KERNEL: "Kernel", Kind.MEMCPY: "Memcpy", Kind.MEMSET: "Memset", Kind.GRAPH: "Kernel"}
+"""A graph that is recorded as a whole counts as one kernel: the plugin knows no other word for computing."""
 _MODULE = "nn.Module: "
 
 
@@ -217,18 +219,21 @@ class _Copy:
         processors = {gpu.device: gpu.multiprocessors for gpu in trace.gpus if gpu.multiprocessors}
         caller = self._of_gpu.tolist()
         columns = ("start_ns", "dur_ns", "name", "kind", "device", "stream", "correlation_id", "bytes", *_LAUNCH)
+        sizes = {
+            code: launch_size(trace.strings[code]) for code in np.unique(trace.gpu["grid"]).tolist() if code != NONE
+        }
         for row, values in enumerate(_rows(trace.gpu, *columns)):
-            start, dur, code, kind, device, stream, correlation, size, blocks, threads, *rest = values
+            start, dur, code, kind, device, stream, correlation, size, grid, blocks, threads, *rest = values
             arguments: dict[str, Any] = {"External id": caller[row], "device": device, "stream": stream}
             arguments["correlation"] = correlation
             if kind != Kind.KERNEL:
                 arguments |= {"bytes": size} if size != NONE else {}
             else:
                 registers, shared, occupancy = rest
-                # The trace model keeps the number of blocks and threads: they stand as the first dimension.
+                of_grid, of_block = sizes.get(grid) or ([blocks, 1, 1], [threads, 1, 1])
                 told = {
-                    "grid": None if blocks == NONE else [blocks, 1, 1],
-                    "block": None if threads == NONE else [threads, 1, 1],
+                    "grid": None if blocks == NONE else of_grid,
+                    "block": None if threads == NONE else of_block,
                     "blocks per SM": None
                     if NONE in (blocks, processors.get(device, NONE))
                     else blocks / processors[device],
@@ -269,7 +274,7 @@ class _Copy:
             )
 
 
-_LAUNCH = ("blocks", "block_threads", "registers", "shared_bytes", "occupancy")
+_LAUNCH = ("grid", "blocks", "block_threads", "registers", "shared_bytes", "occupancy")
 
 
 def _rows(table: Table, *columns: str) -> Iterable[tuple[int, ...]]:

@@ -287,7 +287,7 @@ class _Names:
     @cached_property
     def _finest(self) -> tuple[list[str], Ns, int]:
         trace, kernels = self.trace, np.flatnonzero(self.trace.kernels)
-        look = np.stack([trace.gpu[column][kernels].astype(np.int64) for column in ("name", *_LAUNCH)], axis=1)
+        look = np.stack([trace.gpu[column][kernels].astype(np.int64) for column in ("name", "grid", *_LAUNCH)], axis=1)
         _, shape = np.unique(look, axis=0, return_inverse=True)
         staged = len(trace.stage_names) > 0
         for levels in (lambda scope: scope, lambda scope: scope[:1] if staged else (), lambda _scope: ()):
@@ -396,7 +396,7 @@ def _device_events(trace: Trace, names: _Names, plane: _Plane, rows: Ns) -> _Eve
             ("correlation_id", _INT64, correlation, None),
             ("flow", _UINT64, correlation << 2 | _FLOW_IN, trace.launched_by[rows] >= 0),
             ("tf_op", _REFERENCE, _used(plane, tf_op, which[rows]), None),
-            ("kernel_details", _REFERENCE, _kernel_details(plane, gpu), kernel),
+            ("kernel_details", _REFERENCE, _kernel_details(trace, plane, gpu), kernel),
             ("memcpy_details", _REFERENCE, _copy_details(plane, gpu), copy),
             ("Memset_details", _REFERENCE, _memset_details(plane, gpu), memset),
             ("equation", _REFERENCE, np.full(len(rows), plane.text(_EQUATION)), eligible),
@@ -425,19 +425,37 @@ def _device_names(trace: Trace, plane: _Plane, gpu: Table) -> Ns:
             way = COPY_KINDS[copy_kind] if copy_kind != NONE else ""
             found.append(plane.event(f"Memcpy{'DtoD' if way == 'PtoP' else way}", name))
         else:
-            found.append(plane.event("Memset", name))
+            found.append(plane.event("Memset" if kind == Kind.MEMSET else name, name))
     return np.array(found, np.int64)[at.ravel()]
 
 
-def _kernel_details(plane: _Plane, gpu: Table) -> Ns:
-    """Describe launches.  The trace model keeps the number of blocks and threads: they stand as the first dimension."""
-    launch = np.stack([gpu[column].astype(np.int64) for column in _LAUNCH], axis=1)
-    key, at = np.unique(np.maximum(launch, 0), axis=0, return_inverse=True)
-    return plane.texts(
-        f"regs:{registers} static_shared:0 dynamic_shared:{shared} grid:{max(blocks, 1)},1,1"
-        f" block:{max(threads, 1)},1,1 occ_pct:{occupancy}"
-        for blocks, threads, registers, shared, occupancy in key.tolist()
-    )[at.ravel()]
+def _kernel_details(trace: Trace, plane: _Plane, gpu: Table) -> Ns:
+    launch = np.stack([gpu[column].astype(np.int64) for column in ("grid", *_LAUNCH)], axis=1)
+    key, at = np.unique(np.maximum(launch, NONE), axis=0, return_inverse=True)
+
+    def details(grid: int, blocks: int, threads: int, *rest: int) -> str:
+        registers, shared, occupancy = (max(value, 0) for value in rest)
+        size = launch_size(trace.strings[grid]) if grid != NONE else None
+        # Where only their number is known, it stands as the first dimension.
+        of_grid, of_block = size or ((max(blocks, 1), 1, 1), (max(threads, 1), 1, 1))
+        return (
+            f"regs:{registers} static_shared:0 dynamic_shared:{shared} grid:{','.join(map(str, of_grid))}"
+            f" block:{','.join(map(str, of_block))} occ_pct:{occupancy}"
+        )
+
+    return plane.texts(details(*one) for one in key.tolist())[at.ravel()]
+
+
+Size: TypeAlias = "tuple[int, ...]"
+
+
+def launch_size(text: str) -> tuple[Size, Size] | None:
+    """Return grid and block of ``64×1×1 of 256×1×1``; None for anything else."""
+    found = re.fullmatch(r"(\d+)×(\d+)×(\d+) of (\d+)×(\d+)×(\d+)", text)
+    if found is None:
+        return None
+    numbers = tuple(map(int, found.groups()))
+    return numbers[:3], numbers[3:]
 
 
 def _copy_details(plane: _Plane, gpu: Table) -> Ns:
@@ -507,7 +525,7 @@ def _run_events(trace: Trace, events: Ns, runs: _Runs) -> _Events:
     return _Events(events[code] if len(code) else code, start, dur, [("group_id", _INT64, groups, inside)])
 
 
-_HOST_TABLES = ("ranges", "ops", "api", "python", "overhead")
+_HOST_TABLES = ("ranges", "ops", "api", "python", "os", "overhead")
 _MEMORY_LINE = 1 << 24
 """Lines of allocators come behind those of threads."""
 

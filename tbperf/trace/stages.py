@@ -47,7 +47,7 @@ _ANNOTATIONS = tuple(
 )
 """Annotations of torch and of common training loops."""
 
-_BACKWARD_OP = re.compile(r"autograd::engine::evaluate_function|torch::autograd::|\w+Backward\d*$")
+BACKWARD_OP = re.compile(r"autograd::engine::evaluate_function|torch::autograd::|\w+Backward\d*$")
 
 
 def step_number(name: str) -> int:
@@ -111,7 +111,7 @@ def _innermost_stage(ranges: Table, label: Ns, staged: npt.NDArray[np.bool_]) ->
 def _backward(ops: Table, strings: Strings, names: dict[str, int], main_thread: int) -> Tiling:
     """Tile the time that autograd's own threads spend in backward operators."""
     elsewhere = ops["thread"] != main_thread
-    backward = (strings.labelled(lambda name: bool(_BACKWARD_OP.match(name)), ops["name"]) > 0) & elsewhere
+    backward = (strings.labelled(lambda name: bool(BACKWARD_OP.match(name)), ops["name"]) > 0) & elsewhere
     if not backward.any():
         return Tiling.first_of([])
     rows = ops.rows(backward)

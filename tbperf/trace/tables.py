@@ -76,7 +76,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column("device", "int32", "Device ordinal."),
         Column("stream", "int64", "Stream id; -1 if unknown."),
         _CORRELATION,
-        Column("bytes", "int64", "Bytes moved by a copy or memset; -1 if unknown or a kernel."),
+        Column("bytes", "int64", "Bytes of a copy, memset or collective's message; -1 if unknown or a kernel."),
         Column("copy_kind", "int8", "Direction of a copy; -1 for anything else.", COPY_KINDS),
         Column("host_memory", "int8", "Host memory of a copy or memset; -1 if none or unknown.", HOST_MEMORY),
         Column("blocks", "int64", "Thread blocks of a kernel's grid; -1 if unknown."),

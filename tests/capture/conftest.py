@@ -31,7 +31,7 @@ def plain_environment(workplace):
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "YOLO_OFFLINE": "true",
         "YOLO_CONFIG_DIR": str(workplace / "config"),
-        "OMP_NUM_THREADS": "2",
+        "OMP_NUM_THREADS": "1",
     }
 
 

@@ -5,10 +5,12 @@ import json
 import pytest
 
 from tbperf.comparison import compare_reports
+from tbperf.history import history_of
 from tbperf.render import render_json
-from tbperf.render.html import render_comparison_html
+from tbperf.render.html import render_comparison_html, render_history_html
 from tests.comparison.runs import report
 from tests.render.test_html import HOSTILE, artefacts, embedded  # noqa: F401 - a fixture among them
+from tests.test_history import runs
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,25 @@ def test_what_the_page_shows_is_what_the_json_holds(found, browser, tmp_path, ar
     for theme in ("light", "dark"):
         browser.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
         browser.save_screenshot(str(artefacts / f"comparison-{theme}.png"))
+
+
+def test_a_history_draws_its_runs_to_scale(browser, tmp_path, artefacts):  # noqa: F811
+    found = history_of(runs(8, shift_at=4, device=True, dataload=60.0, arguments={"workers": 0}))
+    file = tmp_path / "history.html"
+    file.write_text(render_history_html(found))
+
+    browser.get(file.as_uri())
+
+    assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert browser.find_element("css selector", "h1").text == found.verdict[0]
+    widths = browser.execute_script(
+        "return [...document.querySelectorAll('.run-bar')].map((bar) => bar.getBoundingClientRect().width)"
+    )
+    steps = [run.figures["step_time"] for run in found.runs]
+    assert widths == pytest.approx([max(widths) * step / max(steps) for step in steps], abs=2)
+    shifted = browser.execute_script("return document.querySelectorAll('td[data-key=shift]')[4].textContent")
+    assert "dataload" in shifted
+    browser.save_screenshot(str(artefacts / "history-light.png"))
 
 
 def test_hostile_names_do_nothing_on_the_page(browser, tmp_path):

@@ -8,7 +8,6 @@ import pytest
 
 import tbperf
 from tbperf.tensorboard.exports import TENSORBOARD, XPROF, export
-from tests.browser import browser  # noqa: F401 - a fixture
 from tests.readers.test_corpus import CORPUS
 from tests.tensorboard.serving import tensorboard
 
@@ -41,7 +40,7 @@ def board(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def look(board, browser):  # noqa: F811
+def look(board, browser):
     """Open a place, wait for some texts, keep a screenshot, and return all text."""
     artefacts = Path(os.environ.get("TBPERF_ARTEFACTS", Path(__file__).parents[2] / "build" / "screenshots"))
     artefacts.mkdir(parents=True, exist_ok=True)

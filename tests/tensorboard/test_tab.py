@@ -1,7 +1,6 @@
 """tbperf's tab in the real TensorBoard, looked at with a real browser."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -21,14 +20,6 @@ ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "sample_traces" / "tbperf" / "0.1.0"
 CORPUS = ROOT.parent / "shared" / "corpus" / "kineto"
 SECONDS = 120
-
-
-@pytest.fixture(scope="module")
-def artefacts():
-    """Where screenshots are kept."""
-    folder = Path(os.environ.get("TBPERF_ARTEFACTS", ROOT / "build" / "screenshots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def eventually(browser, script, *arguments):
@@ -91,14 +82,16 @@ def check_numbers(browser, report):
     (trace, *_) = report["traces"]
     assert browser.find_element("css selector", "h1").text == report["verdict"][0]
     parts = browser.execute_script(
-        """return [...document.querySelectorAll(".time [data-part]")]
+        """return [...document.querySelectorAll("[data-section=time] [data-part]")]
              .map((part) => [part.dataset.part, Number(part.dataset.value)])"""
     )
     if trace["devices"]:
         device = trace["devices"][0]
         assert dict(parts) == {key: device[key] for key, _ in parts}
         assert sum(value for _, value in parts) == device["window_ns"]
-    assert [row["idle_ns"] for row in rows(browser, ".idle .bars tbody tr")] == [r["idle_ns"] for r in trace["idle"]]
+    assert [row["idle_ns"] for row in rows(browser, "[data-section=idle] .bars tbody tr")] == [
+        r["idle_ns"] for r in trace["idle"]
+    ]
     browser.execute_script("document.querySelectorAll('.more').forEach((more) => more.click())")
     for caption, key, column in (
         ("Kernels", "kernels", "total_ns"),

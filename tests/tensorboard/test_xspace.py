@@ -15,28 +15,29 @@ from tests.readers.test_corpus import CORPUS
 from tests.tensorboard.serving import tensorboard
 
 TRACES = {
-    "owlv2-h100": "owlv2-h100.json.gz",
-    "nccl-a100-base-time-ns": "nccl-a100-base-time-ns.json.gz",
-    "resnet50-v100-torch1.9-loader-bound": "resnet50-v100-torch1.9-loader-bound.pt.trace.json.gz",
-    "vit-v100-microsecond-overlaps": "vit-v100-microsecond-overlaps.json.gz",
+    "owlv2-h100": "kineto/owlv2-h100.json.gz",
+    "nccl-a100-base-time-ns": "kineto/nccl-a100-base-time-ns.json.gz",
+    "resnet50-v100-torch1.9-loader-bound": "kineto/resnet50-v100-torch1.9-loader-bound.pt.trace.json.gz",
+    "vit-v100-microsecond-overlaps": "kineto/vit-v100-microsecond-overlaps.json.gz",
+    "fuser": "nsys/fuser.sqlite",
 }
+WITH_STEPS = [name for name in TRACES if name != "fuser"]
 RANKS = "dlrm-8-ranks-v100"
 
 
 @pytest.fixture(scope="module")
 def corpus():
-    folder = CORPUS / "kineto"
-    if not folder.is_dir():
+    if not CORPUS.is_dir():
         pytest.skip("no ../shared/corpus here")
-    return folder
+    return CORPUS
 
 
 @pytest.fixture(scope="module")
 def profile(corpus, tmp_path_factory):
-    """TensorBoard on the exports of four traces and of a job of eight ranks."""
+    """TensorBoard on the exports of five traces and of a job of eight ranks."""
     pytest.importorskip("xprof", reason="no Profile tab (pip install 'tbperf[tensorboard]')")
     folder = tmp_path_factory.mktemp("xprof")
-    for name in (*TRACES.values(), f"{RANKS}.tar.gz"):
+    for name in (*TRACES.values(), f"kineto/{RANKS}.tar.gz"):
         export(corpus / name, [XPROF], folder)
     with tensorboard(folder) as served:
         yield served
@@ -79,7 +80,7 @@ def test_tensor_core_columns_say_what_the_report_says(profile, reports, name):
     assert eligible == {kernel.name: kernel.tensor_cores is not None for kernel in reports[name].kernels}
 
 
-@pytest.mark.parametrize("name", TRACES)
+@pytest.mark.parametrize("name", WITH_STEPS)
 def test_step_times_are_those_of_the_program(profile, reports, name):
     table = profile.tool(name, "input_pipeline_analyzer")[1]
     names = [column["id"] for column in table["cols"]]
@@ -139,7 +140,7 @@ def test_the_trace_viewer_has_streams_steps_scopes_threads_and_arrows(profile):
 
 def test_ranks_are_hosts_of_one_capture(profile, corpus):
     hosts = profile.json("data/plugin/profile/hosts", run=RANKS, tag="kernel_stats")
-    report = tbperf.analyze(corpus / f"{RANKS}.tar.gz")
+    report = tbperf.analyze(corpus / f"kineto/{RANKS}.tar.gz")
 
     assert sorted(host["hostname"] for host in hosts) == ["ALL_HOSTS", *(f"rank{rank}" for rank in range(8))]
     for trace in report.traces:
@@ -150,7 +151,7 @@ def test_ranks_are_hosts_of_one_capture(profile, corpus):
 
 
 def test_an_export_says_that_xprof_keeps_not_all_rows_of_many_hosts(corpus, tmp_path):
-    (note,) = export(corpus / f"{RANKS}.tar.gz", [XPROF], tmp_path).notes
+    (note,) = export(corpus / f"kineto/{RANKS}.tar.gz", [XPROF], tmp_path).notes
 
     assert "1,000 rows" in note
 

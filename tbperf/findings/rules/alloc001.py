@@ -34,13 +34,12 @@ from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
 from tbperf.findings.finding import Evidence, advise, gain_of, idle_ns, places_of_idle
+from tbperf.findings.thresholds import ALLOCATING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
-
-SHARE = 0.01
 
 
 def find(trace: TraceReport) -> Iterator[Saying]:
@@ -48,7 +47,7 @@ def find(trace: TraceReport) -> Iterator[Saying]:
     calls = [row for row in trace.allocations if row.in_steps or not trace.steps]
     for device in trace.devices:
         cost = idle_ns(trace, device.device, "allocation")
-        if not calls or cost < SHARE * device.window_ns:
+        if not calls or cost < ALLOCATING * device.window_ns:
             continue
         steps = max(1, len(trace.steps))
         evidence = (

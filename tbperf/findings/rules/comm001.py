@@ -12,7 +12,7 @@ on.
 ## Why it costs
 
 Gradients can be exchanged while the backward pass still runs. What is left over after it, or waits for a slower
-rank, is lost.
+rank, is lost. The gain is that of the replay with collectives taking half their time, and none.
 
 ## What to change
 
@@ -34,21 +34,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, argument, places_of_kernels
+from tbperf.findings.finding import Evidence, advise, argument, gain_of, places_of_kernels
+from tbperf.findings.thresholds import EXCHANGE, WORTH_TRYING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
 
-SHARE = 0.05
-
 
 def find(trace: TraceReport) -> Iterator[Saying]:
     """Look for exposed collectives."""
     for device in trace.devices:
         cost = device.exposed_comm_ns
-        if cost < SHARE * device.window_ns:
+        if cost < EXCHANGE * device.window_ns:
+            continue
+        gain = gain_of(trace, device.device, "collectives")
+        if gain is not None and gain.high_ns < WORTH_TRYING * device.window_ns:
             continue
         rows = [row for row in trace.collectives if row.device == device.device]
         evidence = (
@@ -61,12 +63,5 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             advise("more work between exchanges", "batch", batch, 2 * batch if isinstance(batch, int) else None),
             advise("compare the ranks: analyze their traces together"),
         )
-        yield Saying(
-            cost,
-            evidence,
-            advice,
-            device.device,
-            Gain(0, cost),
-            "medium",
-            places=places_of_kernels(trace, device.device, lambda kernel: kernel.family == "collective"),
-        )
+        places = places_of_kernels(trace, device.device, lambda kernel: kernel.family == "collective")
+        yield Saying(cost, evidence, advice, device.device, gain, "medium", places=places)

@@ -34,20 +34,19 @@ from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
 from tbperf.findings.finding import Evidence, advise, gain_of, idle_ns, places_of_idle
+from tbperf.findings.thresholds import LOADING_CODE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
 
-SHARE = 0.02
-
 
 def find(trace: TraceReport) -> Iterator[Saying]:
     """Look for idle time while code is loaded or compiled."""
     for device in trace.devices:
         cost = idle_ns(trace, device.device, "module_load")
-        if cost >= SHARE * device.window_ns:
+        if cost >= LOADING_CODE * device.window_ns:
             evidence = (Evidence("loading calls", sum(row.calls for row in trace.module_loads), "calls"),)
             advice = (advise("record later steps; if it stays, keep the shapes of batches the same", "--wait"),)
             yield Saying(

@@ -7,8 +7,9 @@ cannot run beside kernels, and the call returns late even if it is asked to be a
 
 ## How it is measured
 
-Copies whose host side is pageable: the time of theirs that no kernel hides, and idle time with cause `memcpy`.
-Reported from 2 % of the window on.
+Copies whose host side is pageable. The run is replayed with their calls returning at once and the copies themselves
+twice as fast (the lower figure) or hidden behind kernels (the higher one, and the cost). Reported from 2 % of the
+window on; reads of single values are left to COPY003.
 
 ## Why it costs
 
@@ -33,23 +34,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, idle_ns, places_of_idle
+from tbperf.findings.finding import Evidence, advise, gain_of, idle_ns, places_of_idle
+from tbperf.findings.thresholds import PAGEABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
 
-SHARE = 0.02
-
 
 def find(trace: TraceReport) -> Iterator[Saying]:
-    """Look for exposed copies with pageable host memory."""
+    """Look for copies with pageable host memory that cost the device time."""
     for device in trace.devices:
         rows = [r for r in trace.memcpy if r.device == device.device and r.host_memory == "pageable"]
         exposed = sum(row.exposed_ns for row in rows)
-        cost = exposed + idle_ns(trace, device.device, "memcpy")
-        if not rows or cost < SHARE * device.window_ns:
+        gain = gain_of(trace, device.device, "pageable")
+        cost = gain.high_ns if gain else exposed + idle_ns(trace, device.device, "memcpy")
+        if not rows or cost < PAGEABLE * device.window_ns or _are_reads(trace, device.device):
             continue
         evidence = (
             Evidence("pageable copies", sum(row.calls for row in rows), "calls"),
@@ -58,12 +59,15 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             Evidence("host time in the calls", sum(row.host_blocked_ns or 0 for row in rows), "ns"),
         )
         advice = (advise("copy from pinned memory, without blocking", "pin_memory", False, True),)
-        yield Saying(
-            cost,
-            evidence,
-            advice,
-            device.device,
-            Gain(cost // 2, cost),
-            "medium",
-            places=places_of_idle(trace, device.device, "memcpy"),
-        )
+        places = places_of_idle(trace, device.device, "memcpy")
+        yield Saying(cost, evidence, advice, device.device, gain, "medium", places=places)
+
+
+def _are_reads(trace: TraceReport, device: int) -> bool:
+    """Tell whether nearly all of them are reads of single values, which COPY003 tells of."""
+    rows = [row for row in trace.memcpy if row.device == device and row.host_memory == "pageable"]
+    tiny = sum(row.tiny_calls for row in rows if row.copy_kind == "DtoH")
+    return tiny >= _NEARLY_ALL * sum(row.calls for row in rows)
+
+
+_NEARLY_ALL = 0.9

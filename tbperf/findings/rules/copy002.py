@@ -7,7 +7,8 @@ beside kernels.
 
 ## How it is measured
 
-Time of pinned or device-to-device copies in which no kernel runs, from 5 % of the window on.
+Time of pinned or device-to-device copies in which no kernel runs, from 5 % of the window on. The gain is that of the
+replay with these copies taking half their time, and none.
 
 ## Why it costs
 
@@ -34,28 +35,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise
+from tbperf.findings.finding import Evidence, advise, gain_of, places_of_copies
+from tbperf.findings.thresholds import EXPOSED, WORTH_TRYING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
 
-SHARE = 0.05
-
 
 def find(trace: TraceReport) -> Iterator[Saying]:
     """Look for exposed copies of pinned or device memory."""
     for device in trace.devices:
-        rows = [r for r in trace.memcpy if r.device == device.device and r.host_memory != "pageable"]
+        rows = [r for r in trace.memcpy if r.device == device.device and r.host_memory not in ("pageable", "managed")]
         cost = sum(row.exposed_ns for row in rows)
-        if not rows or cost < SHARE * device.window_ns:
+        if not rows or cost < EXPOSED * device.window_ns:
+            continue
+        gain = gain_of(trace, device.device, "exposed copies")
+        if gain is not None and gain.high_ns < WORTH_TRYING * device.window_ns:
             continue
         top = rows[0]
         evidence = (
             Evidence("copies", sum(row.calls for row in rows), "calls"),
             Evidence("moved", sum(row.bytes or 0 for row in rows), "B"),
             Evidence("speed of the dearest sort", top.bytes_per_s or 0.0, "B/s"),
+            Evidence("sizes copied again and again", sum(row.repeated_sizes for row in rows), "sizes"),
         )
         what = " ".join(filter(None, (top.copy_kind, top.host_memory)))
         yield Saying(
@@ -63,6 +67,7 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             evidence,
             (advise(f"overlap the copies ({what} most of all) with compute on a stream of their own"),),
             device.device,
-            Gain(0, cost),
+            gain,
             "medium",
+            places=places_of_copies(trace, device.device, lambda copy: copy.host_memory != "pageable"),
         )

@@ -7,8 +7,9 @@ Python.
 
 ## How it is measured
 
-Copies to the host of at most 4 kB, at least two a step; the cost is the time that the host spends in their calls
-and in the synchronization that follows each at once. Reported from 1 % of the window on.
+Copies to the host of at most 4 kB, at least two a step, outside of the stage that logs. The run is replayed with their
+calls, and the synchronization that follows each at once, not waiting; the cost is what the window shrinks by. Reported
+from 2 % of the window on.
 
 ## Why it costs
 
@@ -33,15 +34,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, gain_of
+from tbperf.findings.finding import Evidence, advise, places_of_calls, waits_gain
+from tbperf.findings.thresholds import READS_A_STEP, TINY_READS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
-
-SHARE = 0.01
-A_STEP = 2
 
 
 def find(trace: TraceReport) -> Iterator[Saying]:
@@ -50,15 +49,17 @@ def find(trace: TraceReport) -> Iterator[Saying]:
     for device in trace.devices:
         rows = [r for r in trace.memcpy if r.device == device.device and r.copy_kind == "DtoH" and r.tiny_calls]
         count = sum(row.tiny_calls for row in rows)
-        cost = sum(row.tiny_blocked_ns for row in rows)
-        waits = gain_of(trace, device.device, "synchronizing")
-        if waits is not None:  # a wait for work that had to be done anyway costs nothing
-            cost = min(cost, waits.high_ns)
-        if count < A_STEP * steps or cost < SHARE * device.window_ns:
+        gain = waits_gain(trace, device.device, "reads")
+        if gain is None or count < READS_A_STEP * steps or gain.high_ns < TINY_READS * device.window_ns:
             continue
         evidence = (
             Evidence("reads a step", count / steps, "calls"),
-            Evidence("host time in them", cost, "ns"),
+            Evidence("host time in them", sum(row.tiny_blocked_ns for row in rows), "ns"),
         )
-        gain = Gain(0, cost) if waits else None
-        yield Saying(cost, evidence, (advise("read values of the GPU together, once a step"),), device.device, gain)
+        calls = [row for row in trace.syncs if row.op in READING] or [row for row in trace.syncs if row.stage != "log"]
+        advice = (advise("read values of the GPU together, once a step"),)
+        places = places_of_calls(calls)
+        yield Saying(gain.high_ns, evidence, advice, device.device, gain, "medium", places=places)
+
+
+READING = ("aten::item", "aten::_local_scalar_dense")

@@ -6,7 +6,8 @@ A copy call without `Async` (`cudaMemcpy`, `hipMemcpyWithStream`) makes the host
 
 ## How it is measured
 
-Copies asked for by blocking calls, and the idle time whose cause is `memcpy`; from 2 % of the window on.
+Copies asked for by blocking calls. The run is replayed with calls that copy not waiting for the data; the cost is what
+the window shrinks by, reported from 2 % of the window on.
 
 ## Why it costs
 
@@ -31,14 +32,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, advise, gain_of, idle_ns, places_of_idle
+from tbperf.findings.finding import Evidence, advise, places_of_copies, waits_gain
+from tbperf.findings.thresholds import BLOCKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
-
-SHARE = 0.02
 
 
 def find(trace: TraceReport) -> Iterator[Saying]:
@@ -47,16 +47,12 @@ def find(trace: TraceReport) -> Iterator[Saying]:
         rows = [
             r for r in trace.memcpy if r.device == device.device and r.blocking_calls and r.host_memory != "pageable"
         ]
-        cost = idle_ns(trace, device.device, "memcpy")
-        if rows and cost >= SHARE * device.window_ns:
-            evidence = (Evidence("blocking copies", sum(row.blocking_calls for row in rows), "calls"),)
-            advice = (advise("copy without blocking, from pinned memory", "non_blocking", False, True),)
-            yield Saying(
-                cost,
-                evidence,
-                advice,
-                device.device,
-                gain_of(trace, device.device, "memcpy"),
-                "medium",
-                places=places_of_idle(trace, device.device, "memcpy"),
+        gain = waits_gain(trace, device.device, "copies")
+        if rows and gain is not None and gain.high_ns >= BLOCKING * device.window_ns:
+            evidence = (
+                Evidence("blocking copies", sum(row.blocking_calls for row in rows), "calls"),
+                Evidence("moved", sum(row.bytes or 0 for row in rows), "B"),
             )
+            advice = (advise("copy without blocking, from pinned memory", "non_blocking", False, True),)
+            places = places_of_copies(trace, device.device, lambda copy: copy.blocking)
+            yield Saying(gain.high_ns, evidence, advice, device.device, gain, "medium", places=places)

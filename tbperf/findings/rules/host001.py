@@ -8,8 +8,8 @@ comprehension over boxes, numpy, file access.
 ## How it is measured
 
 Time of a computing stage (preprocess, forward, loss, postprocess, callbacks, log, metrics …) in which the main
-thread is in no operator, where that is more than half of the stage and at least 8 % of the steps; with a GPU, where
-the device idles meanwhile.
+thread is in no operator, where that is more than half of the stage and at least 15 % of the steps; with a GPU,
+where the device idles meanwhile, from 8 % on.
 
 ## Why it costs
 
@@ -35,16 +35,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, places_of_stages, share, window_ns
+from tbperf.findings.finding import Evidence, Gain, advise, gain_of, places_of_stages, share, window_ns
+from tbperf.findings.thresholds import PYTHON, PYTHON_CPU, PYTHON_PART
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
 
-SHARE = 0.08
-OUTSIDE_SHARE = 0.5
-WAITING = {
+WAITING_STAGES = {
     None,
     "backward",
     "dataload",
@@ -57,28 +56,33 @@ WAITING = {
     "final_eval",
     "setup",
     "loop",
+    "nms",
 }
 
 
 def find(trace: TraceReport) -> Iterator[Saying]:
     """Look for computing stages that are mostly Python."""
-    window = window_ns(trace, None)
     device = trace.devices[0].device if len(trace.devices) == 1 else None
+    window = window_ns(trace, device)
     for stage in trace.stages:
         outside = stage.host_ns - stage.op_ns
         cost = outside if stage.idle_ns is None else min(outside, stage.idle_ns)
-        if stage.stage in WAITING or cost < SHARE * window or outside < OUTSIDE_SHARE * stage.host_ns:
+        least = PYTHON_CPU if stage.idle_ns is None else PYTHON
+        if stage.stage in WAITING_STAGES or cost < least * window or outside < PYTHON_PART * stage.host_ns:
             continue
         evidence = (
             Evidence(f"share of the steps in {stage.stage}", stage.share, "share"),
             Evidence("part of it in no operator", share(outside, stage.host_ns), "share"),
         )
+        gain = Gain(cost // 2, cost) if device is None else gain_of(trace, device, f"python: {stage.stage}")
+        line = next((gap.line for gap in trace.gaps if gap.line and gap.stage == stage.stage), None)
+        where = f": {line}" if line else "; record with --stacks to see the line"
         yield Saying(
             cost,
             evidence,
-            (advise(f"look for a Python loop in the stage {stage.stage}; record with --stacks to see the line"),),
-            device if trace.devices else None,
-            Gain(cost // 2, cost),
+            (advise(f"look for a Python loop in the stage {stage.stage}{where}"),),
+            device,
+            gain,
             "medium",
             places=places_of_stages(trace, stage.stage),
             title=f"Python code holds up the stage {stage.stage}",

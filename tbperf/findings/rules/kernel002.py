@@ -35,37 +35,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, advise, argument, gain_of, places_of_kernels, share
+from tbperf.findings.finding import Evidence, advise, argument, gain_of, half_precision, places_of_kernels, share
+from tbperf.findings.thresholds import NO_TENSOR_CORES, TENSOR_CORES_SINCE, WORTH_TRYING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
 
-SHARE = 0.10
-FIRST_WITH_TENSOR_CORES = (7, 0)
-
 
 def find(trace: TraceReport) -> Iterator[Saying]:
     """Look for matrix work on ordinary cores of a device that has better ones."""
     capability = {gpu.device: gpu.compute_capability for gpu in trace.gpus}
     for device in trace.devices:
-        if (capability.get(device.device) or FIRST_WITH_TENSOR_CORES) < FIRST_WITH_TENSOR_CORES:
-            continue
+        major = (capability.get(device.device) or (TENSOR_CORES_SINCE, 0))[0]
         rows = [row for row in trace.families if row.device == device.device]
         cost = sum(row.without_tensor_cores_ns for row in rows)
-        if cost < SHARE * device.window_ns:
+        if major < TENSOR_CORES_SINCE or cost < NO_TENSOR_CORES * device.window_ns:
             continue
         with_cores = sum(row.tensor_core_ns for row in rows)
         evidence = (Evidence("matrix work on tensor cores", share(with_cores, with_cores + cost), "share"),)
-        name = "half" if trace.phase == "predict" else "amp"
-        advice = (advise("compute in half precision", name, argument(trace, name), True),)
-        yield Saying(
-            cost,
-            evidence,
-            advice,
-            device.device,
-            gain_of(trace, device.device, "tensor_cores"),
-            "medium",
-            places=places_of_kernels(trace, device.device, lambda kernel: kernel.tensor_cores is False),
-        )
+        name, to = half_precision(trace)
+        advice = (advise("compute in half precision", name, argument(trace, name), to),)
+        gain = gain_of(trace, device.device, "tensor_cores")
+        if gain is not None and gain.high_ns < WORTH_TRYING * device.window_ns:
+            continue
+        places = places_of_kernels(trace, device.device, lambda kernel: kernel.tensor_cores is False)
+        yield Saying(cost, evidence, advice, device.device, gain, "medium", places=places)

@@ -32,7 +32,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, argument, places_of_kernels, window_ns
+from tbperf.findings.finding import Evidence, advise, argument, gain_of, places_of_kernels, window_ns
+from tbperf.findings.thresholds import FILLS, WORTH_TRYING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,13 +41,12 @@ if TYPE_CHECKING:
     from tbperf.analyses.examine import TraceReport
 
 FAMILY = "fill"
-SHARE = 0.03
 
 
 def find(trace: TraceReport) -> Iterator[Saying]:
     """Look for much time in this family of kernels."""
     for row in trace.families:
-        if row.family == FAMILY and row.total_ns >= SHARE * window_ns(trace, row.device):
+        if row.family == FAMILY and row.total_ns >= FILLS * window_ns(trace, row.device):
             evidence = (Evidence("calls", row.calls, "calls"), Evidence("share of the kernel time", row.share, "share"))
             advice = (
                 advise(
@@ -56,12 +56,8 @@ def find(trace: TraceReport) -> Iterator[Saying]:
                     False,
                 ),
             )
-            yield Saying(
-                row.total_ns,
-                evidence,
-                advice,
-                row.device,
-                Gain(0, row.total_ns),
-                "medium",
-                places=places_of_kernels(trace, row.device, lambda kernel: kernel.family == FAMILY),
-            )
+            gain = gain_of(trace, row.device, f"{FAMILY} kernels")
+            if gain is not None and gain.high_ns < WORTH_TRYING * window_ns(trace, row.device):
+                continue
+            places = places_of_kernels(trace, row.device, lambda kernel: kernel.family == FAMILY)
+            yield Saying(row.total_ns, evidence, advice, row.device, gain, "medium", places=places)

@@ -32,7 +32,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, argument, places_of_kernels, window_ns
+from tbperf.findings.finding import Evidence, advise, argument, gain_of, places_of_kernels, window_ns
+from tbperf.findings.thresholds import CASTS, WORTH_TRYING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,23 +41,18 @@ if TYPE_CHECKING:
     from tbperf.analyses.examine import TraceReport
 
 FAMILY = "cast and copy"
-SHARE = 0.08
 
 
 def find(trace: TraceReport) -> Iterator[Saying]:
     """Look for much time in this family of kernels."""
     for row in trace.families:
-        if row.family == FAMILY and row.total_ns >= SHARE * window_ns(trace, row.device):
+        if row.family == FAMILY and row.total_ns >= CASTS * window_ns(trace, row.device):
             evidence = (Evidence("calls", row.calls, "calls"), Evidence("share of the kernel time", row.share, "share"))
             advice = (
                 advise("avoid conversions between types, or fuse them", "compile", argument(trace, "compile"), True),
             )
-            yield Saying(
-                row.total_ns,
-                evidence,
-                advice,
-                row.device,
-                Gain(0, row.total_ns),
-                "medium",
-                places=places_of_kernels(trace, row.device, lambda kernel: kernel.family == FAMILY),
-            )
+            gain = gain_of(trace, row.device, f"{FAMILY} kernels")
+            if gain is not None and gain.high_ns < WORTH_TRYING * window_ns(trace, row.device):
+                continue
+            places = places_of_kernels(trace, row.device, lambda kernel: kernel.family == FAMILY)
+            yield Saying(row.total_ns, evidence, advice, row.device, gain, "medium", places=places)

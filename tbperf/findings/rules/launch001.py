@@ -9,7 +9,8 @@ than the work itself.
 
 Idle time with the causes `launch`, `host_op` and `python`, where at least 30 % of the kernels begin as soon as they
 are launched on an idle device. The gain is that of the replay with this host time removed. Reported from 10 % of
-the window on.
+the window on. Where removing waits for the GPU would save more than half of it, waits are what empties the queue
+(SYNC001, COPY003), and nothing is said here.
 
 ## Why it costs
 
@@ -38,14 +39,12 @@ from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
 from tbperf.findings.finding import Evidence, advise, argument, gain_of, idle_ns, places_of_idle
+from tbperf.findings.thresholds import LAUNCH_BOUND, STARVED_KERNELS, WAITS_EMPTY_IT, WORTH_TRYING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
-
-SHARE = 0.10
-STARVED_SHARE = 0.30
 
 
 def find(trace: TraceReport) -> Iterator[Saying]:
@@ -53,28 +52,28 @@ def find(trace: TraceReport) -> Iterator[Saying]:
     if trace.launches is None:
         return
     kernels = sum(device.kernels for device in trace.devices)
-    starved = trace.launches.starved_kernels / max(1, kernels)
-    if starved < STARVED_SHARE:
+    starved_kernels = trace.launches.starved_kernels / max(1, kernels)
+    if starved_kernels < STARVED_KERNELS:
         return
     for device in trace.devices:
         cost = idle_ns(trace, device.device, "launch", "host_op", "python")
-        if cost < SHARE * device.window_ns:
+        if cost < LAUNCH_BOUND * device.window_ns:
+            continue
+        waits = gain_of(trace, device.device, "synchronizing")
+        if waits is not None and waits.high_ns > WAITS_EMPTY_IT * cost:
+            continue
+        gain = gain_of(trace, device.device, "host")
+        if gain is not None and gain.high_ns < WORTH_TRYING * device.window_ns:
             continue
         batch = argument(trace, "batch")
         evidence = (
-            Evidence("kernels that began as soon as they were launched", starved, "share"),
+            Evidence("kernels that began as soon as they were launched", starved_kernels, "share"),
             Evidence("mean kernel", device.kernel_ns / max(1, device.kernels), "ns"),
             Evidence("mean queue depth", trace.launches.mean_queue_depth or 0.0, "kernels"),
         )
         advice = (
-            advise("give the GPU more to do a step", "batch", batch, 2 * batch if isinstance(batch, int) else None),
             advise("launch fewer, larger kernels", "compile", argument(trace, "compile"), True),
+            advise("give the GPU more to do a step", "batch", batch, 2 * batch if isinstance(batch, int) else None),
         )
-        yield Saying(
-            cost,
-            evidence,
-            advice,
-            device.device,
-            gain_of(trace, device.device, "host"),
-            places=places_of_idle(trace, device.device, "launch", "host_op", "python"),
-        )
+        places = places_of_idle(trace, device.device, "launch", "host_op", "python")
+        yield Saying(cost, evidence, advice, device.device, gain, places=places)

@@ -6,8 +6,9 @@ More than half of the kernels run for less than 10 µs: about as long as it take
 
 ## How it is measured
 
-Kernels shorter than 10 µs by count, where they are at least half of all, and the device idles for launches (causes
-`launch`, `host_op`) at least 5 % of the window.
+Kernels shorter than 10 µs by count, where they are at least half of all, and the device idles for its host (causes
+`launch`, `host_op`, `python`) at least 5 % of the window. The cost is what the replay saves without these kernels and
+the operators that launch nothing else.
 
 ## Why it costs
 
@@ -34,34 +35,28 @@ from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
 from tbperf.findings.finding import Evidence, advise, argument, gain_of, idle_ns, places_of_idle, share
+from tbperf.findings.thresholds import TINY_IDLE, TINY_KERNELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
 
-TINY_SHARE = 0.5
-SHARE = 0.05
-
 
 def find(trace: TraceReport) -> Iterator[Saying]:
     """Look for devices whose kernels are mostly tiny and that idle between them."""
     for device in trace.devices:
         tiny = sum(row.tiny_calls for row in trace.families if row.device == device.device)
-        cost = idle_ns(trace, device.device, "launch", "host_op")
-        if tiny < TINY_SHARE * max(1, device.kernels) or cost < SHARE * device.window_ns:
+        idle = idle_ns(trace, device.device, "launch", "host_op", "python")
+        if tiny < TINY_KERNELS * max(1, device.kernels) or idle < TINY_IDLE * device.window_ns:
             continue
+        gain = gain_of(trace, device.device, "tiny kernels")
         evidence = (
             Evidence("kernels below 10 µs", share(tiny, device.kernels), "share"),
             Evidence("kernels a step", device.kernels / max(1, len(trace.steps)), "kernels"),
+            Evidence("idle between launches", idle, "ns"),
         )
         advice = (advise("fuse small kernels", "compile", argument(trace, "compile"), True),)
-        yield Saying(
-            cost,
-            evidence,
-            advice,
-            device.device,
-            gain_of(trace, device.device, "launch"),
-            "medium",
-            places=places_of_idle(trace, device.device, "launch", "host_op"),
-        )
+        places = places_of_idle(trace, device.device, "launch", "host_op", "python")
+        cost = gain.high_ns if gain else idle
+        yield Saying(cost, evidence, advice, device.device, gain, "medium", places=places)

@@ -8,7 +8,8 @@ The training loop asks for the next batch, the workers have none ready, and the 
 
 Idle time of the device whose cause is `dataloader`: the launching thread was waiting for a batch (stage `dataload`,
 or torch's `enumerate(DataLoader)#…` range). On the CPU, where nothing idles, the host time of the stage `dataload`,
-if the batch comes from worker processes. Reported from 3 % of the window on (CPU: 10 % of the steps).
+if the batch comes from worker processes. Reported from 3 % of the window on (CPU: 10 % of the steps), unless
+LOADER002, LOADER003 or LOADER004 tell more.
 
 ## Why it costs
 
@@ -36,65 +37,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import (
-    Evidence,
-    Gain,
-    advise,
-    argument,
-    gain_of,
-    idle_ns,
-    loads_in_process,
-    more_workers,
-    places_of_idle,
-    places_of_stages,
-    share,
-    stage_ns,
-    window_ns,
-)
+from tbperf.findings.finding import Evidence, advise, argument, more_workers
+from tbperf.findings.loading import loader_fault, starved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
-
-IDLE_SHARE = 0.03
-STAGE_SHARE = 0.10
+    from tbperf.findings.diagnose import Saying
 
 
 def find(trace: TraceReport) -> Iterator[Saying]:
-    """Look for idle time that waits for a batch from worker processes."""
-    if loads_in_process(trace):
+    """Look for time that waits for a batch, and nothing that tells why the batch is late."""
+    if loader_fault(trace) != "LOADER001":
         return
-    workers = argument(trace, "workers")
     advice = (
-        advise("load with more worker processes", "workers", workers, more_workers(trace)),
+        advise("load with more worker processes", "workers", argument(trace, "workers"), more_workers(trace)),
         advise("keep decoded images", "cache", argument(trace, "cache"), "ram"),
     )
-    for device in trace.devices:
-        cost = idle_ns(trace, device.device, "dataloader")
-        if cost >= IDLE_SHARE * device.window_ns:
-            evidence = (
-                Evidence("idle while waiting for a batch", share(cost, device.idle_ns), "share"),
-                Evidence("steps", len(trace.steps), "steps"),
-            )
-            yield Saying(
-                cost,
-                evidence,
-                advice,
-                device.device,
-                gain_of(trace, device.device, "dataloader"),
-                places=places_of_idle(trace, device.device, "dataloader"),
-            )
-    if not trace.devices:
-        cost = stage_ns(trace, "dataload")
-        if cost >= STAGE_SHARE * window_ns(trace, None):
-            waiting = (Evidence("waiting for a batch", cost / window_ns(trace, None), "share"),)
-            yield Saying(
-                cost,
-                waiting,
-                advice,
-                gain=Gain(cost // 2, cost),
-                confidence="medium",
-                places=places_of_stages(trace, "dataload"),
-            )
+    for wait in starved(trace):
+        evidence = (
+            Evidence("waiting for a batch", wait.share, wait.unit),
+            Evidence("steps", len(trace.steps), "steps"),
+        )
+        yield wait.saying(evidence, advice)

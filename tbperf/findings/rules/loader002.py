@@ -1,27 +1,31 @@
-"""The training process loads its own images.
+"""Too few worker processes load images.
 
 ## What it means
 
-With `workers=0` the batch is read, decoded and augmented in the training process itself, between two steps. Nothing
-else happens meanwhile.
+The batch is read, decoded and augmented by fewer processes than it takes to keep up: by the training process itself
+(`workers=0`), between two steps; or by workers that are busy all the time and still late.
 
 ## How it is measured
 
-As LOADER001, where the recorded command says `workers=0`, or torch's annotation names the single-process iterator,
-or operators run inside the stage `dataload`.
+As LOADER001, where the recorded command says `workers=0`, or torch's annotation names the single-process iterator, or
+operators run inside the stage `dataload`. With what the recorder saw in the workers: fewer workers than the process
+has cores (at most 8), each busy at least 70 % of the time, while the program waits.
 
 ## Why it costs
 
-Loading and computing take turns instead of running side by side. The GPU idles for the whole time of loading.
+With `workers=0` loading and computing take turns instead of running side by side. With too few workers a step takes
+as long as they need for a batch, divided by their number.
 
 ## What to change
 
-- `workers=8`, or as many as the process has cores: then batches are prepared while the GPU works.
+- `workers=8`, or as many as the process has cores: then batches are prepared while the GPU works. The finding names
+  the number that the recorded times ask for.
 - On the CPU Ultralytics sets `workers=0` itself: there lighter augmentation and `cache=ram` are what helps.
+- Where all workers share one or two cores, the CPU affinity of the process is what to change, not `workers`.
 
 ## Known false alarms
 
-A dataset of a single batch, and debugging: `workers=0` is right there.
+A dataset of a single batch, and debugging: `workers=0` is right there. More workers than cores can be slower.
 
 ## Example
 
@@ -32,57 +36,55 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import (
-    Evidence,
-    Gain,
-    advise,
-    argument,
-    gain_of,
-    idle_ns,
-    loads_in_process,
-    more_workers,
-    places_of_idle,
-    places_of_stages,
-    share,
-    stage_ns,
-    window_ns,
-)
+from tbperf.findings.finding import Evidence, advise, argument, loads_in_process, more_workers
+from tbperf.findings.loading import loader_fault, starved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
-
-IDLE_SHARE = 0.03
-STAGE_SHARE = 0.10
+    from tbperf.findings.diagnose import Saying
 
 
 def find(trace: TraceReport) -> Iterator[Saying]:
-    """Look for time in which the training process loads a batch itself."""
-    if not loads_in_process(trace):
-        return
-    for device in trace.devices:
-        cost = idle_ns(trace, device.device, "dataloader")
-        if cost >= IDLE_SHARE * device.window_ns:
-            yield Saying(
-                cost,
-                (Evidence("idle while loading", share(cost, device.idle_ns), "share"),),
-                (advise("load in worker processes", "workers", 0, more_workers(trace)),),
-                device.device,
-                gain_of(trace, device.device, "dataloader"),
-                places=places_of_idle(trace, device.device, "dataloader"),
-            )
-    cost = stage_ns(trace, "dataload", "fetch")
-    if not trace.devices and cost >= STAGE_SHARE * window_ns(trace, None):
-        yield Saying(
-            cost,
-            (Evidence("loading", cost / window_ns(trace, None), "share"),),
-            (
-                advise("keep decoded images", "cache", argument(trace, "cache"), "ram"),
-                advise("lighten the augmentation", "mosaic", argument(trace, "mosaic"), 0.0),
-            ),
-            gain=Gain(0, cost),
-            confidence="medium",
-            places=places_of_stages(trace, "dataload"),
+    """Look for time that waits for a batch while too few hands prepare it."""
+    fault = loader_fault(trace)
+    if fault == "LOADER002" and not loads_in_process(trace):
+        yield from _too_few(trace)
+    elif loads_in_process(trace) and (fault == "LOADER002" or trace.devices):
+        yield from _in_process(trace)
+
+
+def _in_process(trace: TraceReport) -> Iterator[Saying]:
+    workers = (advise("load in worker processes", "workers", 0, more_workers(trace)),)
+    lighter = (
+        advise("keep decoded images", "cache", argument(trace, "cache"), "ram"),
+        advise("lighten the augmentation", "mosaic", argument(trace, "mosaic"), 0.0),
+    )
+    for wait in starved(trace):
+        evidence = (Evidence("loading", wait.share, wait.unit),)
+        yield wait.saying(evidence, workers if trace.devices else lighter)
+
+
+def _too_few(trace: TraceReport) -> Iterator[Saying]:
+    loading = trace.loading
+    assert loading is not None  # noqa: S101 - else the fault is another
+    needed = more_workers(trace)
+    if loading.demand_ns:
+        needed = min(needed, max(loading.workers + 1, -(-loading.batch_ns // loading.demand_ns)))
+    advice = (
+        advise("load with more worker processes", "workers", argument(trace, "workers") or loading.workers, needed),
+    )
+    for wait in starved(trace):
+        evidence = (
+            Evidence("waiting for a batch", wait.share, wait.unit),
+            Evidence("workers", loading.workers, "workers"),
+            Evidence("each of them busy", loading.busy_share, "share"),
+            Evidence("a worker needs for a batch", loading.batch_ns, "ns"),
+            Evidence("a step needs without waiting", loading.demand_ns or 0, "ns"),
         )
+        yield wait.saying(evidence, advice, title=f"{_count(loading.workers)} too few for the loader's work")
+
+
+def _count(workers: int) -> str:
+    return "One worker is" if workers == 1 else f"{workers} workers are"

@@ -33,19 +33,18 @@ from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
 from tbperf.findings.finding import Evidence, advise, argument
+from tbperf.findings.thresholds import MEMORY_FULL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
 
-SHARE = 0.90
-
 
 def find(trace: TraceReport) -> Iterator[Saying]:
     """Look for a device whose memory is nearly used up."""
     for row in trace.memory:
-        if row.capacity_bytes and (row.peak_reserved_bytes or 0) > SHARE * row.capacity_bytes:
+        if row.capacity_bytes and (row.peak_reserved_bytes or 0) > MEMORY_FULL * row.capacity_bytes:
             evidence = (
                 Evidence("reserved", row.peak_reserved_bytes or 0, "B"),
                 Evidence("allocated", row.peak_allocated_bytes or 0, "B"),

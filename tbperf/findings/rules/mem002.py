@@ -31,13 +31,12 @@ from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
 from tbperf.findings.finding import Evidence, advise, argument
+from tbperf.findings.thresholds import MEMORY_UNUSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
-
-SHARE = 0.40
 
 
 def find(trace: TraceReport) -> Iterator[Saying]:
@@ -46,7 +45,7 @@ def find(trace: TraceReport) -> Iterator[Saying]:
         return
     for row in trace.memory:
         reserved = row.peak_reserved_bytes or 0
-        if row.device >= 0 and row.capacity_bytes and 0 < reserved < SHARE * row.capacity_bytes:
+        if row.device >= 0 and row.capacity_bytes and 0 < reserved < MEMORY_UNUSED * row.capacity_bytes:
             evidence = (Evidence("reserved", reserved, "B"), Evidence("memory", row.capacity_bytes, "B"))
             advice = (advise("use a larger batch", "batch", argument(trace, "batch"), -1),)
             device = row.device if any(row.device == d.device for d in trace.devices) else None

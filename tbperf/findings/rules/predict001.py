@@ -15,7 +15,8 @@ Every image pays for all launches and for all Python around them; a batch pays o
 ## What to change
 
 - `batch=16` for folders and lists of images.
-- `half=True`, `stream=True`; an exported engine (TensorRT) for single images that must be answered at once.
+- `half=True` (`quantize=16` from 8.4 on), `stream=True`; an exported engine (TensorRT) for single images that must be
+  answered at once.
 
 ## Known false alarms
 
@@ -32,13 +33,12 @@ from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
 from tbperf.findings.finding import Evidence, advise, argument, gain_of, idle_ns, places_of_idle, share
+from tbperf.findings.thresholds import PREDICT_IDLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
-
-SHARE = 0.30
 
 
 def find(trace: TraceReport) -> Iterator[Saying]:
@@ -46,16 +46,10 @@ def find(trace: TraceReport) -> Iterator[Saying]:
     if trace.phase != "predict" or argument(trace, "batch") not in (None, 1):
         return
     for device in trace.devices:
-        if device.idle_ns >= SHARE * device.window_ns and trace.run is not None:
+        if device.idle_ns >= PREDICT_IDLE * device.window_ns and trace.run is not None:
             evidence = (Evidence("idle", share(device.idle_ns, device.window_ns), "share"),)
             advice = (advise("predict several images at once", "batch", 1, 16),)
             cost = idle_ns(trace, device.device, "launch", "host_op", "python", "dataloader")
-            yield Saying(
-                cost,
-                evidence,
-                advice,
-                device.device,
-                gain_of(trace, device.device, "host"),
-                "medium",
-                places=places_of_idle(trace, device.device, "launch", "host_op", "python", "dataloader"),
-            )
+            gain = gain_of(trace, device.device, "host")
+            places = places_of_idle(trace, device.device, "launch", "host_op", "python", "dataloader")
+            yield Saying(cost, evidence, advice, device.device, gain, "medium", places=places)

@@ -6,8 +6,8 @@ Reading, preprocessing, postprocessing, writing results or the consumer's own co
 
 ## How it is measured
 
-Phase `predict`: host time of the stages dataload, preprocess, postprocess, nms, track, write, consumer together
-against `inference`, where the first is larger.
+Phase `predict`: host time of the stages dataload, preprocess, postprocess, nms, track, write, consumer together (with a
+GPU, the time that it idles in them) against `inference`, where the first is larger.
 
 ## Why it costs
 
@@ -34,7 +34,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, places_of_stages, stage_ns
+from tbperf.findings.finding import Evidence, Gain, advise, gain_of, places_of_stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,11 +55,19 @@ ADVICE = {
 
 
 def find(trace: TraceReport) -> Iterator[Saying]:
-    """Compare inference with what is around it."""
-    inference = stage_ns(trace, "inference")
-    parts = {stage: stage_ns(trace, stage) for stage in AROUND}
+    """Compare inference with what is around it: on a GPU, with what leaves it idle."""
+    rows = {row.stage: row for row in trace.stages}
+    if trace.phase != "predict" or "inference" not in rows:
+        return
+    model = rows["inference"]
+    inference = max(model.host_ns, model.gpu_ns or 0)
+    parts = {
+        stage: rows[stage].host_ns if rows[stage].idle_ns is None else rows[stage].idle_ns or 0
+        for stage in AROUND
+        if stage in rows
+    }
     cost = sum(parts.values())
-    if trace.phase != "predict" or not inference or cost <= inference:
+    if not inference or cost <= inference:
         return
     top = max(parts, key=lambda stage: parts[stage])
     evidence = (
@@ -67,11 +75,7 @@ def find(trace: TraceReport) -> Iterator[Saying]:
         Evidence("around it", cost, "ns"),
         Evidence(top, parts[top], "ns"),
     )
-    yield Saying(
-        cost,
-        evidence,
-        (advise(*ADVICE[top]),),
-        gain=Gain(0, parts[top]),
-        confidence="medium",
-        places=places_of_stages(trace, *AROUND),
-    )
+    device = trace.devices[0].device if len(trace.devices) == 1 else None
+    gain = gain_of(trace, device, f"stage: {top}") if device is not None else None
+    advice, places = (advise(*ADVICE[top]),), places_of_stages(trace, *AROUND)
+    yield Saying(cost, evidence, advice, device, gain or Gain(0, parts[top]), "medium", places=places)

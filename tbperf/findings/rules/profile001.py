@@ -33,13 +33,12 @@ from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
 from tbperf.findings.finding import Evidence, advise, window_ns
+from tbperf.findings.thresholds import SLOWDOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
-
-SLOWDOWN = 1.15
 
 
 def find(trace: TraceReport) -> Iterator[Saying]:

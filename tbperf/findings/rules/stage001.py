@@ -7,7 +7,8 @@ After each epoch the model is validated; here that takes a large part of the run
 ## How it is measured
 
 The recorder's own account of time outside the steps (`run.json`): validation against the time of all training
-steps; from 20 % on. Inside a trace: idle time with cause `validation`.
+steps; from 20 % on, in runs of at least 3 epochs. Inside a trace: idle time with cause `validation`, from 10 % of the
+window on.
 
 ## Why it costs
 
@@ -32,29 +33,50 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, argument, not_worth_judging, window_ns
+from tbperf.findings.finding import (
+    Evidence,
+    Gain,
+    advise,
+    argument,
+    gain_of,
+    idle_ns,
+    not_worth_judging,
+    places_of_idle,
+    window_ns,
+)
+from tbperf.findings.thresholds import SAVING, VALIDATION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
-
-SHARE = 0.20
+    from tbperf.findings.finding import Advice
 
 
 def find(trace: TraceReport) -> Iterator[Saying]:
-    """Look for validation that takes long beside the training steps."""
-    if trace.run is None or trace.phase != "train" or not argument(trace, "val") or not_worth_judging(trace):
+    """Look for validation that takes long: inside the recorded steps, or beside them over the whole run."""
+    for device in trace.devices:
+        inside = idle_ns(trace, device.device, "validation")
+        if inside >= SAVING * device.window_ns:
+            evidence = (Evidence("idle during validation", inside / device.window_ns, "share"),)
+            gain = gain_of(trace, device.device, "validation")
+            places = places_of_idle(trace, device.device, "validation")
+            yield Saying(inside, evidence, _advice(trace), device.device, gain, places=places)
+            return
+    if trace.run is None or trace.phase != "train" or argument(trace, "val") is False or not_worth_judging(trace):
         return
     validating = trace.run.outside_ns.get("validate", 0) + trace.run.phase_ns("val")
     training = trace.run.phase_ns("train")
-    if not training or validating < SHARE * training:
+    if not training or validating < VALIDATION * training:
         return
     # The cost is told for the window, as every cost: the part of it that validation adds.
     cost = round(window_ns(trace, None) * validating / training)
-    evidence = (
+    of_run = (
         Evidence("validation in the run", validating, "ns"),
         Evidence("training steps in the run", training, "ns"),
     )
-    advice = (advise("validate less often", "val", argument(trace, "val"), False),)
-    yield Saying(cost, evidence, advice, gain=Gain(cost // 2, cost), confidence="medium")
+    yield Saying(cost, of_run, _advice(trace), gain=Gain(cost // 2, cost), confidence="medium")
+
+
+def _advice(trace: TraceReport) -> tuple[Advice, ...]:
+    return (advise("validate less often", "val", argument(trace, "val"), False),)

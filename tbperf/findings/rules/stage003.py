@@ -6,7 +6,8 @@ NMS sorts and compares candidate boxes. It takes a large part of each prediction
 
 ## How it is measured
 
-Host time of the stage `nms`, from 10 % of the steps on.
+Host time of the stage `nms`, from 10 % of the steps on; with a GPU, the time that it idles meanwhile, from 10 % of the
+window on.
 
 ## Why it costs
 
@@ -31,26 +32,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, argument, places_of_stages, stage_ns, window_ns
+from tbperf.findings.finding import Evidence, Gain, advise, argument, gain_of, places_of_stages, window_ns
+from tbperf.findings.thresholds import NMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
 
-SHARE = 0.10
-
 
 def find(trace: TraceReport) -> Iterator[Saying]:
     """Look for much time in NMS."""
-    window = window_ns(trace, None)
-    cost = stage_ns(trace, "nms")
-    if cost >= SHARE * window:
-        evidence = (Evidence("share of the steps", cost / window, "share"),)
+    row = next((row for row in trace.stages if row.stage == "nms"), None)
+    device = trace.devices[0].device if len(trace.devices) == 1 else None
+    if row is None:
+        return
+    window = window_ns(trace, device)
+    cost = row.host_ns if row.idle_ns is None else row.idle_ns
+    if cost >= NMS * window:
+        evidence = (Evidence("share of the steps", row.share, "share"),)
         advice = (
             advise("let fewer boxes through", "conf", argument(trace, "conf"), 0.25),
             advise("keep fewer boxes", "max_det", argument(trace, "max_det"), 100),
         )
-        yield Saying(
-            cost, evidence, advice, gain=Gain(0, cost), confidence="medium", places=places_of_stages(trace, "nms")
-        )
+        gain = Gain(cost // 2, cost) if device is None else gain_of(trace, device, "stage: nms")
+        yield Saying(cost, evidence, advice, device, gain, "medium", places=places_of_stages(trace, "nms"))

@@ -2,14 +2,14 @@
 
 ## What it means
 
-A call in the step returns only when the GPU has finished: `.item()`, `.cpu()`, `float(loss)`,
-`torch.cuda.synchronize()`. Then the queue is empty, and the GPU waits for the next launches.
+A call in the step returns only when the GPU has finished: `torch.cuda.synchronize()`, `.cpu()`, `nonzero()`. Then the
+queue is empty, and the GPU waits for the next launches.
 
 ## How it is measured
 
 The run is replayed with every waiting call (synchronizations, copies that return when the data is there) returning
-at once; the cost is what the window shrinks by. Reported from 3 % of the window on, with at least one such call a
-step.
+at once; the cost is what the window shrinks by. Waits that read small values (COPY003), log the step (SYNC002) or copy
+(COPY001, COPY004) are told there. Reported from 3 % of the window on, with at least one such call a step.
 
 ## Why it costs
 
@@ -28,7 +28,7 @@ Where the host is far slower than the GPU, a wait costs nothing: the replay says
 
 ## Example
 
-`.item()` of twelve values a step on an H100 cost 18 % of the step.
+A benchmark that calls `torch.cuda.synchronize()` after each layer.
 """
 
 from __future__ import annotations
@@ -36,25 +36,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, advise, gain_of, places_of_calls
+from tbperf.findings.finding import Evidence, advise, places_of_calls, waits_gain
+from tbperf.findings.thresholds import WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
 
-SHARE = 0.03
-
 
 def find(trace: TraceReport) -> Iterator[Saying]:
     """Look for waits whose removal shortens the run."""
-    calls = [row for row in trace.syncs if row.in_steps and row.stage != "log"]
+    calls = [row for row in trace.syncs if row.in_steps and row.stage != "log" and row.op not in READING]
     count = sum(row.in_steps for row in calls)
     if count < max(1, len(trace.steps)):
         return
     for device in trace.devices:
-        gain = gain_of(trace, device.device, "synchronizing")
-        if gain is None or gain.high_ns < SHARE * device.window_ns:
+        gain = waits_gain(trace, device.device, "sync")
+        if gain is None or gain.high_ns < WAITING * device.window_ns:
             continue
         top = calls[0]
         evidence = (
@@ -62,12 +61,10 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             Evidence("host time in them", sum(row.host_ns for row in calls), "ns"),
         )
         where = f"{top.api} in {top.op or 'Python'}" + (f", stage {top.stage}" if top.stage else "")
-        yield Saying(
-            gain.high_ns,
-            evidence,
-            (advise(f"do not read results of the GPU inside the step: {where}"),),
-            device.device,
-            gain,
-            "medium",
-            places=places_of_calls(calls),
-        )
+        action = f"do not wait for the GPU inside the step: {where}"
+        places = places_of_calls(calls)
+        yield Saying(gain.high_ns, evidence, (advise(action),), device.device, gain, "medium", places=places)
+
+
+READING = ("aten::item", "aten::_local_scalar_dense")
+"""Operators that read one value: COPY003 tells of them."""

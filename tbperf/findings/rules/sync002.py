@@ -7,7 +7,7 @@ The progress bar prints the loss of each step. To print a number the host must w
 ## How it is measured
 
 Synchronizing calls in the stage `log` (what follows the optimizer in a step), at least one a step; the cost is what
-the replay saves without waits, reported from 3 % of the window on.
+the replay saves if these calls do not wait, reported from 3 % of the window on.
 
 ## Why it costs
 
@@ -32,14 +32,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, advise, argument, gain_of, places_of_calls
+from tbperf.findings.finding import Evidence, advise, argument, places_of_calls, waits_gain
+from tbperf.findings.thresholds import WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
-
-SHARE = 0.03
 
 
 def find(trace: TraceReport) -> Iterator[Saying]:
@@ -49,17 +48,12 @@ def find(trace: TraceReport) -> Iterator[Saying]:
     if not trace.steps or count < len(trace.steps):
         return
     for device in trace.devices:
-        gain = gain_of(trace, device.device, "synchronizing")
-        if gain is not None and gain.high_ns >= SHARE * device.window_ns:
-            yield Saying(
-                gain.high_ns,
-                (
-                    Evidence("synchronizing calls a step while logging", count / len(trace.steps), "calls"),
-                    Evidence("host time in them", sum(row.host_ns for row in calls), "ns"),
-                ),
-                (advise("print the progress less often", "verbose", argument(trace, "verbose"), False),),
-                device.device,
-                gain,
-                "medium",
-                places=places_of_calls(calls),
+        gain = waits_gain(trace, device.device, "log")
+        if gain is not None and gain.high_ns >= WAITING * device.window_ns:
+            evidence = (
+                Evidence("synchronizing calls a step while logging", count / len(trace.steps), "calls"),
+                Evidence("host time in them", sum(row.host_ns for row in calls), "ns"),
             )
+            advice = (advise("print the progress less often", "verbose", argument(trace, "verbose"), False),)
+            places = places_of_calls(calls)
+            yield Saying(gain.high_ns, evidence, advice, device.device, gain, "medium", places=places)

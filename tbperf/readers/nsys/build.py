@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tbperf.intervals import distinct
+from tbperf.readers.beside import with_run
 from tbperf.readers.nsys.store import PID_MASK, PROCESS_SHIFT, Selection, Store
-from tbperf.readers.run import find_run
 from tbperf.trace import COPY_KINDS, HOST_MEMORY, NONE, RANGE_STYLES, TABLES, Gpu, Kind, Strings, Table, Thread, Trace
 
 if TYPE_CHECKING:
@@ -157,9 +157,8 @@ def build(source: Source, size: int, store: Store, told: Callable[[int], None]) 
     joined = {name: _joined(name, parts) for name, parts in raw.items()}
     origin = min((int(table["start_ns"].min()) for table in joined.values() if len(table)), default=0)
     tables = {name: table.replaced(start_ns=table["start_ns"] - origin) for name, table in joined.items()}
-    run = find_run(source.path) if source.path is not None else None
     unix = _first(store, "TARGET_INFO_SESSION_START_TIME", "utcEpochNs")
-    return Trace(
+    trace = Trace(
         path=source.name,
         format="nsys",
         bytes=size,
@@ -169,8 +168,8 @@ def build(source: Source, size: int, store: Store, told: Callable[[int], None]) 
         threads=threads,
         strings=build_.strings,
         gpus=tuple(_gpus(store, process)),
-        versions=_versions(store) | {k: v for k, v in (run.versions if run else {}).items() if v is not None},
-        run=run,
+        versions=_versions(store),
+        run=None,
         origin_unix_ns=None if unix is None else unix + origin,
         resolution_ns=1,
         dropped=build_.dropped,
@@ -181,6 +180,7 @@ def build(source: Source, size: int, store: Store, told: Callable[[int], None]) 
         world_size=None,
         recording={},
     )
+    return with_run(trace, source.path)
 
 
 def _device_work(build: _Build) -> Iterator[Columns]:

@@ -8,7 +8,7 @@ import { copyText, el, printable } from "./dom.js";
 import { bytes, duration, fileName, plain, share, shareAtLeast, withUnit } from "./format.js";
 import { markdown } from "./markdown.js";
 import { stageColor } from "./stages.js";
-import { columnsOf, shown, table } from "./table.js";
+import { columnsOf, flattened, shown, table } from "./table.js";
 import { drawTimeline } from "./timeline.js";
 
 const OWNERS = [
@@ -42,14 +42,24 @@ const TABLES = [
   ["memory", "Memory", [
     "device", ["peak_allocated_bytes", "peak"], ["peak_reserved_bytes", "reserved"], ["capacity_bytes", "capacity"],
     "allocations", ["allocated_bytes", "allocated in all"]], ["stage_peak_bytes"]],
+  ["copies", "Longest copies", [
+    ["copy_kind", "direction"], ["host_memory", "host memory"], ["dur_ns", "time"], ["exposed_ns", "exposed"], ["bytes", "size"],
+    ["bytes_per_s", "speed"], ["of_best", "of the best"], ["could_overlap_ns", "could overlap"], ["host_blocked_ns", "host blocked"],
+    "step", "stage", ["start_ns", "at"]]],
+  ["loader_work", "What loader workers do", ["name", "work", ["self_ns", "own time"], "share", "calls"]],
+  ["loader_workers", "Loader workers", []],
+  ["hardware", "Hardware while the steps ran", ["series", "device", "mean", ["p50", "median"], "min", "max", ["low_step", "lowest in step"], ["high_step", "highest in step"], "samples"]],
+  ["throttling", "Reasons to run slower", ["device", "reason", "share", ["dur_ns", "time"], ["start_ns", "from"]]],
   ["threads", "Threads in operators", ["thread", "main", ["busy_ns", "busy"], "share"]],
 ];
+
+const TITLES = { nsys: "What NVIDIA’s tools state", io: "Input and output", loading: "Supply and demand" };
 
 /** Drawn by a section of their own, or part of the head. */
 const ELSEWHERE = new Set([
   "path", "format", "rank", "world_size", "phase", "run", "bytes", "events", "resolution_ns", "gpus", "versions", "dropped",
   "notes", "truncated", "linked_share", "devices", "idle", "gaps", "gap_lengths", "what_if", "launches", "steps", "stages",
-  "warnings", "skipped", "recorded_unix_ns", ...TABLES.map(([key]) => key),
+  "warnings", "skipped", "loading", "recorded_unix_ns", ...TABLES.map(([key]) => key),
 ]);
 
 /**
@@ -125,9 +135,9 @@ class Page {
   }
 
   section(id, title, ...content) {
-    const children = content.flat().filter(Boolean);
+    const children = content.flat(Infinity).filter(Boolean);
     if (!children.length) return null;
-    return el("section", { id: `${this.prefix}${id}`, class: id, "aria-label": title, "data-title": title }, this.heading(title), children);
+    return el("section", { id: `${this.prefix}${id}`, "data-section": id, "aria-label": title, "data-title": title }, this.heading(title), children);
   }
 
   draw() {
@@ -194,14 +204,14 @@ class Page {
   ranks() {
     const { ranks, rank_waits: waits } = this.report;
     return [
-      ranks.length &&
+      ranks.length > 0 &&
         table({
           caption: "Ranks beside each other",
           note: "the one that the others wait for most first",
           columns: columnsOf(ranks, ["rank", "phase", "steps", ["step_ns", "step"], ["dataload_ns", "data wait"], ["exposed_comm_ns", "exposed comm"], ["waits_ns", "waits"], ["awaited_ns", "awaited"], ["last_in", "came last"]]),
           rows: ranks,
         }),
-      waits.length &&
+      waits.length > 0 &&
         table({ caption: "Who waits for whom", columns: columnsOf(waits, ["rank", ["waits_for", "waits for rank"], ["wait_ns", "wait"], "collectives"]), rows: waits, few: 6 }),
     ].filter(Boolean);
   }
@@ -222,8 +232,10 @@ class Page {
       this.steps(trace),
       this.work(trace),
       this.launches(trace),
+      this.section("loader", "Loader", this.anything("loading", trace.loading ?? null), this.tables(trace, ["loader_work", "loader_workers"])),
+      this.section("hardware", "Hardware", this.tables(trace, ["hardware", "throttling"])),
+      this.charts,
       this.others(trace),
-      this.hardware,
       this.seen(trace),
       this.glossary(),
     ].filter(Boolean);
@@ -243,7 +255,7 @@ class Page {
   schedule(index) {
     this.timeline = null;
     this.timelineBox = el("div.timeline", {}, el("p.quiet", {}, "Reading the timeline …"));
-    this.hardware = el("section", { id: `${this.prefix}over-time`, hidden: true, "aria-label": "Over time", "data-title": "Over time" });
+    this.charts = el("section", { id: `${this.prefix}over-time`, hidden: true, "aria-label": "Over time", "data-title": "Over time" });
     const box = this.timelineBox;
     this.ready = Promise.resolve(this.timelines[index] ?? null)
       .then(async (document_) => {
@@ -263,9 +275,9 @@ class Page {
   overTime(document_) {
     const series = document_.counters ?? [];
     if (!series.length) return;
-    this.hardware.hidden = false;
-    this.links.get(this.hardware).hidden = false;
-    this.hardware.replaceChildren(
+    this.charts.hidden = false;
+    this.links.get(this.charts).hidden = false;
+    this.charts.replaceChildren(
       this.heading("Over time"),
       ...series.map((counter) => {
         const format = counter.unit === "bytes" ? bytes : (value) => withUnit(value, counter.unit);
@@ -347,12 +359,12 @@ class Page {
         "div.finding-body",
         {},
         gain && el("p.gain", {}, "Could save ", el("strong", {}, gain), el("span.quiet", {}, ` · confidence ${finding.confidence}`)),
-        finding.advice.length && el("div.advice", {}, el("h4", {}, "What to change"), el("ul", {}, finding.advice.map((advice) => this.advice(advice)))),
-        finding.evidence.length &&
+        finding.advice.length > 0 && el("div.advice", {}, el("h3", {}, "What to change"), el("ul", {}, finding.advice.map((advice) => this.advice(advice)))),
+        finding.evidence.length > 0 &&
           el(
             "div.evidence",
             {},
-            el("h4", {}, "Evidence"),
+            el("h3", {}, "Evidence"),
             el(
               "dl",
               {},
@@ -367,7 +379,7 @@ class Page {
           finding.places.map((place, at) => this.jump(place, at ? `place ${at + 1}: ${printable(place.name)}` : printable(place.name), at ? String(at + 1) : "on the timeline")),
           el("span.quiet", {}, finding.code),
         ),
-        page && el("details.why", {}, el("summary", {}, `What ${finding.code} means, and how it is measured`), el("div", {}, markdown(page, 5))),
+        page && el("details.why", {}, el("summary", {}, `What ${finding.code} means, and how it is measured`), el("div", {}, markdown(page, 4))),
       ),
     );
   }
@@ -413,7 +425,7 @@ class Page {
         stackedBar({
           label: `Where the time of ${name} went`,
           total: Math.max(1, device.window_ns),
-          parts: OWNERS.map(([key, owner]) => ({ name: key, value: device[key], color: owner, words: owner, title: owners[owner] })),
+          parts: OWNERS.filter(([key]) => device[key]).map(([key, owner]) => ({ name: key, value: device[key], color: owner, words: owner, title: owners[owner] })),
         }),
       );
     });
@@ -474,15 +486,15 @@ class Page {
       "idle",
       "Why it idles",
       bars({ caption: "Idle time by cause; every idle nanosecond has exactly one", headings: ["The GPU is", "time", "of the window", "gaps", "longest"], rows, jump: (place, words) => this.jump(place, words) }),
-      trace.what_if.length &&
+      trace.what_if.length > 0 &&
         table({
           caption: "What removing a cause would save",
           note: "by replaying the run without it",
           columns: columnsOf(whatIf, ["change", ["low_ns", "at least"], ["high_ns", "at most"], "device"], oneDevice(trace)),
           rows: whatIf,
         }),
-      gaps.length && table({ caption: "Longest gaps", columns, rows: gaps, few: 8 }),
-      trace.gap_lengths.length && this.gapLengths(trace),
+      gaps.length > 0 && table({ caption: "Longest gaps", columns, rows: gaps, few: 8 }),
+      trace.gap_lengths.length > 0 && this.gapLengths(trace),
     );
   }
 
@@ -538,10 +550,10 @@ class Page {
             .filter(([key]) => !["latency_ns", "queue_ns"].includes(key))
             .map(([key, value]) => el("div", { "data-key": key }, el("dt", { title: this.words.fields.launches?.[key] }, key.replace(/_ns$/, "").replaceAll("_", " ")), el("dd", { "data-value": value }, key.endsWith("_ns") ? duration(value) : plain(value)))),
         ),
-        rows.length && table({ caption: "From launch to start", columns: columnsOf(rows, ["what", ["p50_ns", "median"], ["p90_ns", "90 %"], ["p99_ns", "99 %"], ["max_ns", "longest"]]), rows }),
+        rows.length > 0 && table({ caption: "From launch to start", columns: columnsOf(rows, ["what", ["p50_ns", "median"], ["p90_ns", "90 %"], ["p99_ns", "99 %"], ["max_ns", "longest"]]), rows }),
       );
     }
-    content.push(...this.tables(trace, ["memcpy", "syncs", "allocations", "module_loads"]));
+    content.push(...this.tables(trace, ["memcpy", "copies", "syncs", "allocations", "module_loads"]));
     return this.section("launches", "Copies, launches, waits", content);
   }
 
@@ -554,19 +566,21 @@ class Page {
   }
 
   anything(key, value) {
-    const title = key.replaceAll("_", " ").replace(/^./, (c) => c.toUpperCase());
+    const title = TITLES[key] ?? key.replaceAll("_", " ").replace(/^./, (c) => c.toUpperCase());
     if (Array.isArray(value)) {
       if (!value.length || typeof value[0] !== "object") return [];
-      return [table({ caption: title, columns: this.explained(key, columnsOf(value)), rows: value })];
+      const rows = flattened(value);
+      return [table({ caption: title, columns: this.placed(this.explained(key, columnsOf(rows)), rows), rows })];
     }
     if (value === null || typeof value !== "object") return [];
-    const lists = Object.entries(value).filter(([, part]) => Array.isArray(part) && part.length && typeof part[0] === "object");
+    const lists = Object.entries(value).filter(([, part]) => Array.isArray(part) && part.length > 0 && typeof part[0] === "object");
     const plainParts = Object.entries(value).filter(([, part]) => !Array.isArray(part) && part !== null);
-    return [
-      el("h3", {}, title),
-      el("dl.facts-list", {}, plainParts.map(([name, part]) => el("div", { "data-key": name }, el("dt", { title: this.words.fields[key]?.[name] }, name.replace(/_ns$/, "").replaceAll("_", " ")), el("dd", {}, name.endsWith("_ns") && typeof part === "number" ? duration(part) : name.endsWith("bytes") && typeof part === "number" ? bytes(part) : /share$/.test(name) && typeof part === "number" ? share(part) : shown(part))))),
-      ...lists.flatMap(([name, part]) => this.anything(name, part)),
-    ];
+    const facts = plainParts.map(([name, part]) =>
+      el("div", { "data-key": name }, el("dt", { title: this.words.fields[key]?.[name] }, name.replace(/_ns$/, "").replaceAll("_", " ")), el("dd", {}, fact(name, part))),
+    );
+    const content = [facts.length > 0 && el("dl.facts-list", {}, facts), lists.flatMap(([name, part]) => this.anything(name, part))];
+    if (!lists.length) return [el("h3", {}, title), ...content.flat().filter(Boolean)];
+    return [el("details.more-tables", {}, el("summary", {}, el("h3", {}, title)), content.flat())];
   }
 
   tables(trace, keys) {
@@ -575,7 +589,7 @@ class Page {
       const rows = trace[key] ?? [];
       if (!rows.length) return [];
       const single = key === "memory" ? [] : oneDevice(trace);
-      const columns = this.explained(key, columnsOf(rows, known, [...hidden, ...single]));
+      const columns = this.explained(key, columnsOf(rows, known, [...hidden, ...single])).map((column) => measured(column, rows));
       return [table({ caption: title, columns: this.placed(columns, rows), rows })];
     });
   }
@@ -583,6 +597,9 @@ class Page {
   /** Let each row lead to the longest of what it sums up, where the report says when that was. */
   placed(columns, rows) {
     return columns.map((column) => {
+      if (column.key === "start_ns" && "dur_ns" in rows[0]) {
+        return { ...column, cell: (value, row) => this.jump(row, `at ${column.show(value)}`, column.show(value)) };
+      }
       if (column.key !== "longest_start_ns") return column;
       const placeOf = (row) => ({ start_ns: row.longest_start_ns, dur_ns: row.longest_ns ?? row.max_ns ?? 0 });
       const cell = (value, row) => value !== null && this.jump(placeOf(row), shown(row.name ?? row.api ?? row.stage ?? "the longest"));
@@ -648,7 +665,7 @@ class Page {
       entries(Object.entries(words.owners)),
       el("h3", {}, "Causes of idle time"),
       el("p.quiet", {}, "Each idle nanosecond has exactly one cause: what the launching thread was doing."),
-      entries(Object.entries(words.causes).map(([name, { words: text, definition }]) => [name, `${text}: ${definition}`])),
+      entries(Object.entries(words.causes).map(([name, { words: text, definition }]) => [name, text === definition ? text : `${text}: ${definition}`])),
       el("h3", {}, "Words"),
       entries(Object.entries(words.terms)),
     );
@@ -658,6 +675,29 @@ class Page {
 /** Columns that say nothing where there is only one device. */
 function oneDevice(trace) {
   return trace.devices.length > 1 ? [] : ["device"];
+}
+
+const MEASURES = new Set(["mean", "p50", "min", "max"]);
+const UNITS = { percent: "%", watts: "W", celsius: "°C", mhz: "MHz", bytes: "bytes", share: "share" };
+
+/** Show values of a series in the unit that its name ends with: «power_watts». */
+function measured(column, rows) {
+  if (!("series" in (rows[0] ?? {}))) return column;
+  const split = (series) => {
+    const at = series.lastIndexOf("_");
+    const unit = UNITS[series.slice(at + 1)];
+    return unit ? [series.slice(0, at), unit] : [series, ""];
+  };
+  if (column.key === "series") return { ...column, cell: (series) => printable(split(series)[0].replaceAll("_", " ")) };
+  return MEASURES.has(column.key) ? { ...column, cell: (value, row) => withUnit(value, split(row.series)[1]) } : column;
+}
+
+/** A value by the ending of its name, with its unit. */
+function fact(name, value) {
+  if (typeof value !== "number") return shown(value);
+  if (name.endsWith("_ns")) return duration(value);
+  if (name.endsWith("bytes")) return bytes(value);
+  return /(^|_)share$/.test(name) ? share(value) : plain(value);
 }
 
 function renamed(times) {

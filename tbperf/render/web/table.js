@@ -167,6 +167,19 @@ export function columnsOf(rows, known = [], hidden = []) {
     .filter((column) => rows.some((row) => !isEmpty(row[column.key])));
 }
 
+/** Rows in which {ns: {total, mean}} has become {total_ns, mean_ns}: what is measured several ways gets a column a way. */
+export function flattened(rows) {
+  const unit = /(^|_)(ns|bytes)$/;
+  return rows.map((row) =>
+    Object.fromEntries(
+      Object.entries(row).flatMap(([key, value]) => {
+        if (!unit.test(key) || value === null || typeof value !== "object" || Array.isArray(value)) return [[key, value]];
+        return Object.entries(value).map(([way, number]) => [`${way}_${key}`, number]);
+      }),
+    ),
+  );
+}
+
 function isEmpty(value) {
   return value === null || value === undefined || (typeof value === "object" && !Object.keys(value).length);
 }

@@ -451,9 +451,11 @@ class Timeline {
     this.repaintSoon();
   }
 
-  /** Show a place: {start_ns, dur_ns}. */
-  show({ start_ns: from, dur_ns: long }) {
+  /** Show a place: {start_ns, dur_ns}, with a name if it has one. */
+  show({ start_ns: from, dur_ns: long, name = null }) {
     this.marked = [from, from + long];
+    this.select(null);
+    this.detail.replaceChildren(...[name && el("strong.name", {}, printable(name)), el("span.quiet", {}, placeText(from, long))].filter(Boolean));
     const room = Math.max(long, 2000);
     this.view(from - room * 0.6, from + long + room * 0.6);
   }
@@ -669,15 +671,23 @@ class Timeline {
     const facts = [
       several ? `${plain(lane.count[at])} blocks in ${duration(long)}, ${share(long ? lane.covered[at] / long : 1)} of it covered; the longest:` : sort.replace("idle: ", "idle, "),
       several ? null : duration(long),
-      `at ${(lane.start[at] / 1e6).toLocaleString("en-US", { maximumFractionDigits: 6 })} ms`,
+      momentText(lane.start[at]),
       printable(track.label),
     ];
     this.detail.replaceChildren(
       cause ? el("strong", {}, cause.words) : el("strong.name", {}, this.names[lane.name[at]]),
       el("span.quiet", {}, facts.filter(Boolean).join(" · ")),
-      cause && el("span.quiet", {}, cause.definition),
+      cause ? el("span.quiet", {}, cause.definition) : "",
     );
   }
+}
+
+function momentText(ns) {
+  return `at ${(ns / 1e6).toLocaleString("en-US", { maximumFractionDigits: 6 })} ms`;
+}
+
+function placeText(start, long) {
+  return `${duration(long)} ${momentText(start)}`;
 }
 
 /** The rows of a lane that last longest. */

@@ -108,7 +108,7 @@ def _callbacks(recorder: Recorder) -> Enter:
                 # Embeddings skip the end of their batch.
                 _next_step(session)
             session.batch_began = True
-            session.images = count(predictor.batch[0])
+            session.images = _images(predictor)
             session.leaf("callbacks")
             return lambda _result: session.leaf("loop")
         if event == "on_predict_postprocess_end":
@@ -139,9 +139,16 @@ def _batches(predictor: Any) -> int | None:
     return count(dataset) if files and files == getattr(dataset, "ni", None) else None
 
 
+def _images(predictor: Any) -> int | None:
+    """Return the images of a batch; before 8.1 it is not there yet when the batch begins."""
+    batch = getattr(predictor, "batch", None)
+    return count(batch[0]) if batch else None
+
+
 def _batch_over(session: Session, predictor: Any) -> None:
     session.leaf("loop")
     session.batch_over = True
+    session.images = _images(predictor)
     session.unconsumed = count(predictor.results) or 0
     if not session.unconsumed:
         _next_step(session)

@@ -12,7 +12,7 @@ Token = Tuple[Any, bool]
 _LISTENING = ("NVTX_INJECTION64_PATH", "NSYS_PROFILING_SESSION_ID")
 """In the environment where an NVTX tool watches the program, also without CUDA."""
 
-_WINDOW = "tbperf/window"
+_WINDOW = "tbperf.window"
 """What nsys captures where it cannot wait for cudaProfilerStart; capture/nsight.py names it."""
 
 
