@@ -18,7 +18,7 @@ import numpy as np
 from tbperf import __version__
 from tbperf.analyses import Rows
 from tbperf.comparison.figures import FIGURES, LOW, NS, SHARE
-from tbperf.comparison.noise import DEVICE, HOST, INTERVAL
+from tbperf.comparison.noise import DEVICE, FEWEST_LARGE, HOST, INTERVAL, LARGE_SHARE, TRUST
 from tbperf.comparison.recorded import CAUSE, LOG, PROFILE, STAGE, STEP, offers_log, phases_of, runs_of
 from tbperf.comparison.settings import Setting, settings_of
 from tbperf.errors import UsageError
@@ -37,14 +37,7 @@ DRAWS = 2000
 FEWEST_RUNS = 4
 """With fewer runs, there is a before and an after, but no history."""
 
-_TRUST = 6
-"""The allowance weighs as much as so many runs."""
-
 _SHOWN = ("step_time", "throughput", "idle", "gpu_busy")
-_LARGE_SHARE = 0.02
-_FEWEST_LARGE = 4
-_LEAST = 0.01
-"""A shift by less than this share of the step is no news."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +176,7 @@ def _sureness(values: Floats) -> Floats:
     sums, squares = np.cumsum(values, axis=1), np.cumsum(values**2, axis=1)
     left, right = sums[:, before - 1] / before, (sums[:, -1:] - sums[:, before - 1]) / after
     within = np.maximum(squares[:, -1:] - before * left**2 - after * right**2, 0.0)
-    variance = (_TRUST + within) / (_TRUST + runs - 2) * (1 / before + 1 / after)
+    variance = (TRUST + within) / (TRUST + runs - 2) * (1 / before + 1 / after)
     found: Floats = np.abs(right - left) / np.sqrt(variance)
     return found
 
@@ -191,7 +184,7 @@ def _sureness(values: Floats) -> Floats:
 def _threshold(runs: int) -> float:
     """Return what the strongest cut of a history without a shift stays below, in `INTERVAL` of all."""
     rng = np.random.default_rng(runs)
-    scale = np.sqrt(_TRUST / rng.chisquare(_TRUST, (DRAWS, 1)))
+    scale = np.sqrt(TRUST / rng.chisquare(TRUST, (DRAWS, 1)))
     return float(np.quantile(_sureness(scale * rng.standard_normal((DRAWS, runs))).max(axis=1), INTERVAL))
 
 
@@ -234,8 +227,8 @@ def _series(runs: Sequence[Recorded]) -> Iterator[tuple[str, str, str | None, Fl
 
 def _alike(stages: Sequence[Floats], step: Floats) -> Floats | None:
     """Return what all stages of each run took in multiples of their medians; None where too few tell."""
-    large = [values for values in stages if (values > _LARGE_SHARE * step).all()]
-    if len(large) < _FEWEST_LARGE:
+    large = [values for values in stages if (values > LARGE_SHARE * step).all()]
+    if len(large) < FEWEST_LARGE:
         return None
     return np.asarray(np.median([values / np.median(values) for values in large], axis=0))
 

@@ -1,6 +1,8 @@
 """A real browser for tests of what is drawn: Debian's Chromium, headless, driven through its own driver."""
 
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -27,3 +29,11 @@ def browser():
     chromium = webdriver.Chrome(options, webdriver.ChromeService(driver))
     yield chromium
     chromium.quit()
+
+
+@pytest.fixture(scope="session")
+def artefacts():
+    """Where screenshots are kept: $TBPERF_ARTEFACTS, else build/screenshots."""
+    folder = Path(os.environ.get("TBPERF_ARTEFACTS", Path(__file__).parents[1] / "build" / "screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

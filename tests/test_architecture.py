@@ -24,10 +24,7 @@ ALLOWED = {
     "capture": {"errors"},
     "tensorboard": {"trace", "intervals", "analyses", "findings", "report", "readers", "render", "errors"},
     "scrub": {"readers", "errors"},
-    "cli": {
-        *("report", "render", "capture", "tensorboard", "comparison", "gates", "history", "scrub"),
-        "errors",
-    },
+    "cli": {"report", "render", "capture", "scrub", "tensorboard", "comparison", "gates", "history", "errors"},
     "__init__": {"report", "comparison", "capture"},
     "__main__": {"cli"},
 }

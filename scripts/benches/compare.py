@@ -6,8 +6,8 @@
 
 `drawn` draws timelines whose steps scatter and whose runs drift as said in `DRAWN`.  `record` re-records a small
 training of the demo's sort on this machine, interleaved, and goes on where it was stopped.  `judge` compares plain runs
-with the next two plain ones (nothing changed), and each slowed one with the nearest plain one.  A run serves in several
-pairs: pairs that share a run are not independent of each other.
+with the next two plain ones (nothing changed), and each slowed one with the two nearest plain ones.  A run serves in
+several pairs: pairs that share a run are not independent of each other.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tbperf.comparison import Comparison
     from tbperf.report import Report
@@ -113,10 +113,9 @@ class Tally:
                 print(f"| {title}, {name} | {alarms} of {tested:,} | {100 * alarms / tested:.2f} % |")
 
 
-def judge(folder: Path, first: int, replicas: int) -> None:
+def judge(folder: Path, first: int, replicas: list[int]) -> None:
     """Compare what was recorded from a round on, each time with so many plain runs on side A."""
     from tbperf import analyze
-    from tbperf.comparison import compare_reports
 
     reports: dict[str, Report] = {
         run.parent.name: analyze(run.parent)
@@ -126,6 +125,13 @@ def judge(folder: Path, first: int, replicas: int) -> None:
     plain = [name for name in reports if name.endswith("-none")]
     steps = [_median_step(folder / name) / 1e6 for name in plain]
     print(f"{len(plain)} plain runs, median step {min(steps):.0f} to {max(steps):.0f} ms ({median(steps):.0f} ms),")
+    for count in replicas:
+        _judge(reports, plain, count)
+
+
+def _judge(reports: Mapping[str, Report], plain: Sequence[str], replicas: int) -> None:
+    from tbperf.comparison import compare_reports
+
     print(f"{replicas} of them on side A\n\n| | | |\n|---|---|---|")
     nothing = Tally()
     pairs = 0
@@ -138,14 +144,15 @@ def judge(folder: Path, first: int, replicas: int) -> None:
     tried: Counter[str] = Counter()
     for name, report in reports.items():
         stage = name.partition("-")[2]
-        nearest = sorted(plain, key=lambda run, name=name: (abs(int(run[:3]) - int(name[:3])), run))[:replicas]
-        if stage == "none" or len(nearest) < replicas:
+        nearest = sorted(plain, key=lambda run, name=name: (abs(int(run[:3]) - int(name[:3])), run))[: replicas + 1]
+        if stage == "none" or len(nearest) <= replicas:
             continue
-        found = compare_reports([reports[run] for run in nearest], [report])
-        tried[stage] += 1
-        named[stage] += found.named_stage == stage
-        if found.named_stage != stage:
-            print(f"missed: {name}: {found.verdict[0]}", file=sys.stderr)
+        for side in (nearest[:-1], nearest[1:]):
+            found = compare_reports([reports[run] for run in side], [report])
+            tried[stage] += 1
+            named[stage] += found.named_stage == stage
+            if found.named_stage != stage:
+                print(f"missed: {name} against {', '.join(side)}: {found.verdict[0]}", file=sys.stderr)
     for stage, count in tried.items():
         print(f"| {stage} slowed: named first | {named[stage]} of {count} | {100 * named[stage] / count:.0f} % |")
     if tried:
@@ -160,18 +167,21 @@ def drawn(pairs: int, planted: float) -> None:
 
     rng = np.random.default_rng(0)
     nothing, beside = Tally(), Tally()
-    named = 0
+    named: Counter[str] = Counter()
+    tried: Counter[str] = Counter()
     for number in range(pairs):
         a, b = _drawn_report(rng), _drawn_report(rng)
         nothing.add(compare_reports([a], [b]))
         stage = list(STAGES)[number % len(STAGES)]
         found = compare_reports([a], [_drawn_report(rng, stage, planted * sum(STAGES.values()))])
-        named += found.named_stage == stage
+        tried[stage] += 1
+        named[stage] += found.named_stage == stage
         beside.add(replace(found, figures=Rows(), device_parts=Rows()), but=stage)  # these did change
     print(f"{pairs} pairs of drawn runs: {DRAWN}\n\n| | | |\n|---|---|---|")
     nothing.print("nothing changed: false alarms")
-    share = 100 * named / pairs
-    print(f"| a stage slowed by {planted:.0%} of the step: named first | {named} of {pairs} | {share:.1f} % |")
+    share = 100 * named.total() / pairs
+    print(f"| a stage slowed by {planted:.0%} of the step: named first | {named.total()} of {pairs} | {share:.1f} % |")
+    print(f"| by stage | {', '.join(f'{stage} {named[stage]} of {tried[stage]}' for stage in STAGES)} | |")
     beside.print("other stages then: false alarms")
 
 
@@ -219,7 +229,7 @@ def main() -> None:
     options.add_argument("--ms", type=float, default=13.0, help="a tenth of an undisturbed step, where docs were made")
     options.add_argument("--steps", type=int, default=DRAWN["steps"], help="of a drawn run")
     options.add_argument("--first", type=int, default=0, help="round to judge from")
-    options.add_argument("--replicas", type=int, default=1, help="plain runs on side A")
+    options.add_argument("--replicas", type=int, nargs="*", default=[1, 3], help="plain runs on side A")
     given = options.parse_args()
     DRAWN["steps"] = given.steps
     if given.what == "drawn":

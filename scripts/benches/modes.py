@@ -15,6 +15,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from tbperf.capture.dataset import TASKS, write_dataset
 
@@ -135,7 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("regex", nargs="?", default="")
     pattern = parser.parse_args().regex
-    print(f"{'recorded':36} exit  phase    windows  steps  lowest   mean  notes")
+    print(f"{'recorded':36} exit  phase    windows  steps  lowest median  notes")
     with tempfile.TemporaryDirectory() as place:
         for number, case in enumerate(cases()):
             if re.search(pattern, case.name):
@@ -182,10 +183,10 @@ def show(case: Case, folder: Path) -> None:
         shares = [window["coverage"] for window in windows if window["coverage"]]
         if shares:
             lowest = min(share["lowest"] for share in shares)
-            mean = sum(share["mean"] for share in shares) / len(shares)
+            middle = median(share["median"] for share in shares)
             steps = f"{sum(window['steps'] for window in windows):3}/{about['steps'][phase]['steps']}"
             line = f"{case.name:36} {about['exit_code']:4}  {phase:8} {len(windows):7}  {steps:6}"
-            print(f"{line} {lowest:6.2%} {mean:6.2%}", flush=True)
+            print(f"{line} {lowest:6.2%} {middle:6.2%}", flush=True)
     for note in about["notes"]:
         print(f"    note: {note}", flush=True)
     if about["exit_code"]:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from statistics import median
 
 from tbperf.capture.dataset import write_dataset
 
@@ -94,8 +95,8 @@ def cell(about: dict, phase: str) -> str:
     windows = [window for window in about["windows"] if window["phase"] == phase and window["coverage"]]
     if not windows:
         return "not recorded"
-    mean = sum(window["coverage"]["mean"] for window in windows) / len(windows)
-    return f"{sum(window['steps'] for window in windows)} steps, {mean:.2%}"
+    named = median(window["coverage"]["median"] for window in windows)
+    return f"{sum(window['steps'] for window in windows)} steps, {named:.2%}"
 
 
 def run(command: list[str], folder: Path, packages: str) -> int:

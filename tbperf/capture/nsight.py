@@ -104,9 +104,14 @@ def export_report(nsys: Path, folder: Path, *, keep: bool) -> tuple[Path | None,
         done = _run([str(nsys), "export", "-t", "sqlite", "-f", "true", "-o", str(target), str(report)])
     if not target.exists():
         return None, [*notes, f"nsys could not export its report: {done}"]
-    _scrub(target)
     if not keep:
         report.unlink()
+    try:
+        _scrub(target)
+    except sqlite3.Error as error:
+        # With the environment still in it, it is not kept.
+        target.unlink()
+        return None, [*notes, f"nsys exported something that is no database: {error}"]
     return target, notes
 
 

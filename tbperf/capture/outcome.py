@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statistics import fmean
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 from tbperf.capture.folder import read_journal
@@ -57,7 +57,7 @@ def _window(event: Event, shares: Mapping[str, Sequence[float]]) -> dict[str, An
 
 def _coverage(shares: Sequence[float]) -> dict[str, float] | None:
     """Return the share of the steps that lies in named stages; None where no trace tells."""
-    return {"lowest": min(shares), "mean": fmean(shares)} if shares else None
+    return {"lowest": min(shares), "median": median(shares), "mean": fmean(shares)} if shares else None
 
 
 def _notes(events: Sequence[Event], windows: Sequence[dict[str, Any]]) -> list[str]:

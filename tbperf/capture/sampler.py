@@ -131,9 +131,12 @@ def open_nvml() -> Any:
 def _gpus() -> list[Source]:
     try:
         nvml = open_nvml()
-        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
     except LookupError as error:
         raise _AbsentError(_GPU_SERIES, str(error)) from None
+    try:
+        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+    except nvml.NVMLError as error:
+        raise _AbsentError(_GPU_SERIES, f"NVML: {error}") from None
     if not handles:
         raise _AbsentError(_GPU_SERIES, "NVML sees no GPU")
     return [_Gpus(nvml, handles, _GPU_READINGS, _QUICK_S), _Gpus(nvml, handles, _PCIE_READINGS, _SLOW_S)]
@@ -263,8 +266,8 @@ class _Processes:
         self._psutil = psutil
         self.absent: dict[str, str] = {}
         self.columns: Sequence[Column] = [("rss_bytes", WHOLE), ("processes", WHOLE)]
+        self._root: Any = None
         if pid is None:
-            self._root = None
             self.absent = dict.fromkeys((name for name, _ in self.columns), "no process was named")
             self.columns = []
         else:
@@ -273,7 +276,7 @@ class _Processes:
 
     def read(self) -> list[float | None]:
         if self._root is None:
-            return []
+            return [None] * len(self.columns)
         sizes = []
         try:
             processes = [self._root, *self._root.children(recursive=True)]
@@ -301,12 +304,17 @@ class HardwareLog:
     def watching(self, pid: int) -> Iterator[None]:
         """Sample on a thread of its own while the body runs."""
         thread = threading.Thread(target=self._watch, args=(pid,), name="hardware", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # No room for a thread: the command runs already, and must not notice.
+            self.note = f"the hardware was not watched: {error}"
         try:
             yield
         finally:
             self._over.set()
-            thread.join(timeout=5)
+            if thread.ident is not None:
+                thread.join(timeout=5)
 
     def _watch(self, pid: int) -> None:
         try:

@@ -10,7 +10,7 @@ import numpy as np
 from tbperf import __version__
 from tbperf.analyses import Rows
 from tbperf.comparison.figures import FIGURES, LOW, NS, NUMBER, RATE, SAME_SPEED
-from tbperf.comparison.noise import INTERVAL, interval
+from tbperf.comparison.noise import FEWEST_LARGE, INTERVAL, LARGE_SHARE, interval
 from tbperf.comparison.recorded import CAUSE, LOG, PROFILE, STAGE, STEP, WINDOW, WORK, offers_log, phases_of, runs_of
 from tbperf.comparison.repeated import Side, repeat
 from tbperf.comparison.result import (
@@ -23,10 +23,11 @@ from tbperf.comparison.result import (
     UNKNOWN,
     Comparison,
     Difference,
+    Measured,
     SideSummary,
     WorkDifference,
 )
-from tbperf.comparison.settings import differs, kinds_told, mismatches_of, settings_of
+from tbperf.comparison.settings import differs, kinds_told, mean_samples, mismatches_of, settings_of
 from tbperf.comparison.verdict import cautions, verdict
 from tbperf.errors import UsageError
 
@@ -40,10 +41,6 @@ if TYPE_CHECKING:
 
 WORTH_LISTING = 0.001
 """Of a step: kernels and operators that take less on both sides are left out."""
-
-_LARGE_SHARE = 0.02
-_FEWEST_LARGE = 4
-"""Only parts of at least that share of the step, and only so many of them, tell how much all moved alike."""
 
 _DEVICE_PARTS = ("compute", "exposed_comm", "exposed_memcpy", "exposed_memset")
 
@@ -151,6 +148,7 @@ class _Comparing:
             device_parts=device_parts,
             device_work=device_work,
             work=Rows(sorted(self._work(), key=lambda row: (row.change not in CHANGED, -abs(row.difference_ns)))),
+            hardware=Rows(self._hardware()),
             settings=settings_of(self._a.runs[0], self._b.runs[0]),
             told=kinds_told(self._a.runs[0], self._b.runs[0]),
             mismatches=mismatches,
@@ -158,7 +156,7 @@ class _Comparing:
         return replace(found, verdict=tuple(verdict(found)), cautions=tuple(cautions(found)))
 
     def _figures(self, alike: _Alike) -> Iterator[Difference]:
-        """Compare figures; the step time also as if the machine had been as fast on both sides."""
+        """Compare figures; the step time also as if the machine had been as fast on both sides, as far as known."""
         for figure in FIGURES:
             try:
                 pair = _Pair(*(figure.of(of) for of in (self._a.means, self._b.means, self._again_a, self._again_b)))
@@ -167,7 +165,7 @@ class _Comparing:
             if figure.unit in (NS, NUMBER):
                 pair = pair.scaled(*self._scale)
             yield self._difference(figure.name, figure.unit, figure.better, pair, _NOT_ALIKE)
-            if figure.name == "step_time" and alike is not _NOT_ALIKE:
+            if figure.name == "step_time":
                 yield self._difference(SAME_SPEED, figure.unit, figure.better, pair, alike)
 
     def _parts(self, names: Sequence[str], prefix: str, alike: _Alike = _NOT_ALIKE) -> Rows[Difference]:
@@ -217,6 +215,12 @@ class _Comparing:
                     change=row.change,
                 )
 
+    def _hardware(self) -> Iterator[Measured]:
+        a, b = (mean_samples(side.runs) for side in (self._a, self._b))
+        for series in a:
+            if series in b and (a[series] or b[series]):
+                yield Measured(series, a[series], b[series])
+
     def _work_pair(self, key: Key) -> _Pair:
         a, b = (side.work[key].ns if key in side.work else None for side in (self._a, self._b))
         return _Pair(a, b, self._again_a.work(key), self._again_b.work(key)).scaled(*self._scale)
@@ -232,9 +236,9 @@ class _Comparing:
         large = [
             pair
             for pair in pairs
-            if (pair.a or 0.0) > _LARGE_SHARE * whole[0] and (pair.b or 0.0) > _LARGE_SHARE * whole[1]
+            if (pair.a or 0.0) > LARGE_SHARE * whole[0] and (pair.b or 0.0) > LARGE_SHARE * whole[1]
         ]
-        if len(large) < _FEWEST_LARGE or not self._known:
+        if len(large) < FEWEST_LARGE or not self._known:
             return _NOT_ALIKE
         ratio = float(np.median([pair.b / pair.a for pair in large if pair.a and pair.b]))
         again = np.median([pair.again_b / np.maximum(pair.again_a, 1e-9) for pair in large], axis=0)

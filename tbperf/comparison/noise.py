@@ -39,8 +39,12 @@ FEWEST_STEPS = 8
 MEDIAN = "median"
 """Suffix of the column for the median of a column."""
 
-_TRUST = 6
+TRUST = 6
 """The allowance weighs as much as so many replicas."""
+
+LARGE_SHARE = 0.02
+FEWEST_LARGE = 4
+"""Only parts of at least that share of the step, and only so many of them, tell by how much all moved alike."""
 
 _STRETCHES = 8
 """A run is cut in so many stretches to see whether it drifts slowly."""
@@ -175,7 +179,7 @@ class Spread:
         self._step = step
         self._allowance = allowance
         self.replicas = sum(len(side) - 1 for side in sides)
-        self.freedom = _TRUST + self.replicas
+        self.freedom = TRUST + self.replicas
 
     def drift(self, inside: Sequence[Unrest]) -> float:
         """Return the relative standard deviation of the drift of runs whose steps differ so much among themselves."""
@@ -196,7 +200,7 @@ class Spread:
         return self._weighed(allowed, seen * step**2)
 
     def _weighed(self, allowed: float, seen: float) -> float:
-        return float(np.sqrt((_TRUST * allowed + seen) / self.freedom))
+        return float(np.sqrt((TRUST * allowed + seen) / self.freedom))
 
 
 def _mean(side: Sequence[Mapping[object, float]], name: str) -> float:

@@ -62,6 +62,16 @@ class WorkDifference:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """A series of hardware samples on both sides: their means over the recorded steps, over devices and runs."""
+
+    series: str
+    """What was measured, with its unit."""
+    a: float
+    b: float
+
+
+@dataclass(frozen=True)
 class SideSummary:
     """What one side of the comparison was."""
 
@@ -107,6 +117,8 @@ class Comparison:
     """Device work by the stage that launched it."""
     work: Rows[WorkDifference]
     """Kernels and operators, largest change first; what takes less than 0.1 % of a step on both sides is left out."""
+    hardware: Rows[Measured]
+    """What the hardware did meanwhile, where both sides sampled it."""
     settings: tuple[Setting, ...]
     """What was set differently."""
     told: tuple[str, ...]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tbperf.analyses import TraceReport
     from tbperf.comparison.recorded import Recorded
@@ -138,12 +139,48 @@ def _mismatches(a: Recorded, b: Recorded) -> Iterator[Mismatch]:
     if a.source != b.source:
         why = "one is of whole windows, the other of steps"
         yield Mismatch("steps", a.source, b.source, why, forbids=True)
+    yield from _clocks(a, b)
     options = _profiler(first), _profiler(second)
     if all(options) and options[0] != options[1]:
         changed = [name for name in options[1] if options[0].get(name) != options[1][name]]
         values = [", ".join(f"{name}={side.get(name)}" for name in changed) for side in options]
         why = "what the profiler records slows what it records"
         yield Mismatch("profiler", values[0], values[1], why, forbids=a.source != "log")
+
+
+def _clocks(a: Recorded, b: Recorded) -> Iterator[Mismatch]:
+    reasons = [_throttled(side) for side in (a, b)]
+    if any(reasons):
+        why = "a GPU that is held back takes longer for the same work"
+        yield Mismatch("throttled", reasons[0] or "no", reasons[1] or "no", why, forbids=False)
+    clocks = [mean_samples([side]).get(_CLOCK) for side in (a, b)]
+    if clocks[0] and clocks[1] and abs(clocks[0] / clocks[1] - 1) > _SAME_CLOCK:
+        why = "kernels take longer at lower clocks"
+        yield Mismatch("clock of the GPU", f"{clocks[0]:.0f} MHz", f"{clocks[1]:.0f} MHz", why, forbids=False)
+
+
+_CLOCK = "sm_clock_mhz"
+_SAME_CLOCK = 0.03
+_HELD_BACK = 0.1
+"""Of the samples; what held a GPU back for less of the time is not told."""
+
+_NO_BRAKES = frozenset({"idle", "clocks set by an application", "sync boost", "display clocks"})
+"""Reasons of NVML for a clock below the highest that are no sign of trouble."""
+
+
+def _throttled(run: Recorded) -> str:
+    rows = [row for trace in run.traces for row in trace.throttling]
+    return ", ".join(dict.fromkeys(r.reason for r in rows if r.share >= _HELD_BACK and r.reason not in _NO_BRAKES))
+
+
+def mean_samples(runs: Sequence[Recorded]) -> dict[str, float]:
+    """Return the mean of each series of hardware samples, over devices and runs."""
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for trace in run.traces:
+            for row in trace.hardware:
+                found.setdefault(row.series, []).append(row.mean)
+    return {series: fmean(means) for series, means in found.items()}
 
 
 _SAME_IMAGES = 0.05

@@ -67,7 +67,7 @@ _TableRows = list[tuple[str, ...]]
 def tables(found: Comparison, top: int | None) -> Iterator[tuple[str, Sequence[str], _TableRows]]:
     """Yield the tables: title, headings, rows; at most so many of the long ones, all without a limit."""
     spread = f"{100 * found.interval:.0f} % interval"
-    figures = [row for row in found.figures if row.a or row.b]
+    figures = [row for row in found.figures if (row.a or row.b) and (row.name != SAME_SPEED or found.alike != 1)]
     yield "Figures", ("A", "B", "change %", spread, ""), [_figure_row(row) for row in figures]
     per = {"step": "a step", "image": "an image", "window": "in the window"}[found.per]
     ms = (f"A, ms {per}", "B", "%", "ms", spread, "")
@@ -84,6 +84,8 @@ def tables(found: Comparison, top: int | None) -> Iterator[tuple[str, Sequence[s
             (*ms[:-1], "calls", ""),
             [_work_row(row) for row in shown],
         )
+    measured: _TableRows = [(one.series, f"{one.a:,.4g}", f"{one.b:,.4g}") for one in found.hardware]
+    yield "Hardware, mean", ("A", "B"), measured[:most]
     settings: _TableRows = [(f"{one.kind} {one.name}", _clip(one.a), _clip(one.b)) for one in found.settings]
     yield "Set differently", ("A", "B"), settings[:most]
 

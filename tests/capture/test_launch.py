@@ -264,3 +264,41 @@ def test_the_recorder_outlives_a_command_that_takes_its_time_to_end(plain_enviro
         os.kill(process.pid, signal.SIGINT)
         output, _ = process.communicate(timeout=30)
     assert (output, process.returncode) == (b"saved\n", 9)
+
+
+def stand_in(folder, **modules):
+    """Write a package that calls itself ultralytics."""
+    (folder / "ultralytics" / "engine").mkdir(parents=True)
+    for package in ("ultralytics", "ultralytics/engine"):
+        (folder / package / "__init__.py").write_text("")
+    for name, code in modules.items():
+        (folder / "ultralytics" / "engine" / f"{name}.py").write_text(code)
+    (folder / "torch.py").write_text("raise ImportError('no torch here')")
+
+
+def test_names_that_a_version_lacks_are_noted_and_the_program_runs(run_tbperf, plain_environment, tmp_path):
+    stand_in(tmp_path, trainer="class Trainer: pass", validator="class BaseValidator: pass", predictor="")
+    code = "import ultralytics.engine.trainer, ultralytics.engine.validator, ultralytics.engine.predictor; exit(3)"
+    inside = plain_environment | {"PYTHONPATH": f"{plain_environment['PYTHONPATH']}{os.pathsep}{tmp_path}"}
+    result = run_tbperf("record", "--out", tmp_path / "run", "--", *python(code), env=inside)
+    assert result.returncode == 3
+    notes = run_json(tmp_path / "run")["notes"]
+    lacking = "not found in this version, and not recorded: ultralytics.engine."
+    for name in ("trainer.BaseTrainer._do_train", "validator.BaseValidator.run_callbacks", "predictor.BasePredictor"):
+        assert any(note.startswith(lacking + name) for note in notes), (name, notes)
+    assert not any("stopped" in note for note in notes)
+
+
+def test_without_torch_the_program_runs_and_the_reason_is_told_once(run_tbperf, plain_environment, tmp_path):
+    predictor = (
+        "class BasePredictor:\n"
+        "    def stream_inference(self):\n        yield 1\n        yield 2\n"
+        "    def run_callbacks(self, event):\n        pass\n"
+    )
+    stand_in(tmp_path, predictor=predictor)
+    twice = "print(*P().stream_inference(), *P().stream_inference())"
+    code = f"from ultralytics.engine.predictor import BasePredictor as P; {twice}"
+    inside = plain_environment | {"PYTHONPATH": f"{plain_environment['PYTHONPATH']}{os.pathsep}{tmp_path}"}
+    result = run_tbperf("record", "--out", tmp_path / "run", "--", *python(code), env=inside)
+    assert (result.returncode, result.stdout) == (0, "1 2 1 2\n")
+    assert result.stderr.count("tbperf: recording stopped, the run goes on: ImportError('no torch here')") == 1

@@ -136,6 +136,17 @@ def test_a_capture_without_report_is_imported_by_the_importer_of_that_nsys(tmp_p
     assert sorted(path.name for path in place.iterdir()) == ["report.nsys-rep", "report.sqlite"]
 
 
+def test_an_export_that_cannot_be_cleaned_is_not_kept(tmp_path):
+    place = tmp_path / "run" / "nsys"
+    place.mkdir(parents=True)
+    (place / "report.nsys-rep").write_text("report")
+    nsys = a_program(tmp_path / "nsys", EXPORT.replace("b''", "b'environment: secret' * 99"))
+    exported, (note,) = export_report(nsys, tmp_path / "run", keep=False)
+    assert exported is None
+    assert note.startswith("nsys exported something that is no database")
+    assert list(place.iterdir()) == []
+
+
 def test_a_missing_report_is_said(tmp_path):
     (tmp_path / "nsys").mkdir()
     exported, (note,) = export_report(Path("nsys"), tmp_path, keep=False)

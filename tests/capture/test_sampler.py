@@ -159,6 +159,24 @@ def test_a_recording_leaves_a_series_on_the_system_clock_more_often_in_windows(t
     assert min(gaps) < 0.9e9 < max(gaps)
 
 
+def test_a_machine_without_room_for_a_thread_runs_the_command(monkeypatch, tmp_path):
+    def refuse(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(sampler.threading.Thread, "start", refuse)
+    recording = record([sys.executable, "-c", "exit(4)"], RecordOptions(out=tmp_path / "run"))
+    assert recording.exit_code == 4
+    assert "the hardware was not watched: can't start new thread" in recording.notes
+
+
+def test_a_process_that_is_gone_has_no_memory_and_the_rest_goes_on():
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    found = values(Sampler(gone.pid))
+    assert found["rss_bytes", -1] is None
+    assert found["memory_available_bytes", -1] > 0
+
+
 def test_a_log_that_cannot_be_written_is_told_and_nothing_else(tmp_path):
     out = tmp_path / "run"
     code = f"import os, time; os.path.exists({str(out)!r}); time.sleep(0.5); exit(4)"

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from tbperf.analyses import examine
+from tbperf.analyses import Rows, examine
+from tbperf.analyses.hardware import HardwareSeries, Throttling
 from tbperf.report import report_on
 from tbperf.trace import Gpu, LoggedSteps, Run
 from tests.draw import Timeline
@@ -29,6 +30,8 @@ def report(  # a report with what one asks for, steps of 155 ms in all
     arguments=(),
     hardware=(),
     profiler=(),
+    sampled=None,
+    throttled="",
     folder=None,
     started=None,
     **changed,
@@ -62,6 +65,11 @@ def report(  # a report with what one asks for, steps of 155 ms in all
         profiler={"with_stack": False} | dict(profiler),
         started_unix_ns=started,
     )
+    if sampled:
+        rows = [HardwareSeries(name, 0, 9, value, value, value, value, None, None) for name, value in sampled.items()]
+        trace = replace(trace, hardware=Rows(rows))
+    if throttled:
+        trace = replace(trace, throttling=Rows([Throttling(0, throttled, 5, 0.5, 0, 1)]))
     trace = replace(trace, path=f"{folder}/t.json", phase=phase, run=about if run else None)
     if device:
         trace = replace(trace, gpus=(Gpu(0, gpu, 80 << 30),))

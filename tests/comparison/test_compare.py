@@ -216,6 +216,18 @@ def test_replicas_that_do_not_fit_are_refused_too():
         compare_reports([report(1), report(3, arguments={"imgsz": 320})], [report(2)])
 
 
+def test_clocks_and_throttling_are_warned_of():
+    a = report(1, device=True, sampled={"sm_clock_mhz": 1980.0, "power_watts": 400.0})
+    b = report(2, device=True, sampled={"sm_clock_mhz": 1410.0}, throttled="temperature")
+
+    found = compare(a, b)
+
+    assert [(row.series, row.a, row.b) for row in found.hardware] == [("sm_clock_mhz", 1980.0, 1410.0)]
+    assert any(c.startswith("throttled: no against temperature") for c in found.cautions)
+    assert any(c.startswith("clock of the GPU: 1980 MHz against 1410 MHz") for c in found.cautions)
+    assert not compare(a, report(3, device=True, throttled="idle")).cautions
+
+
 def test_profiler_options_do_not_matter_where_unprofiled_steps_are_compared():
     found = compare(report(1, logged=50), report(2, logged=50, profiler={"with_stack": True}))
 

@@ -1,1 +1,1 @@
-from tests.browser import browser  # noqa: F401 - a fixture
+from tests.browser import artefacts, browser  # noqa: F401 - fixtures

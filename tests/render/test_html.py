@@ -1,16 +1,17 @@
 """The HTML report: one file, harmless whatever a trace holds, with the numbers of the JSON report."""
 
 import json
-import os
 import re
 from pathlib import Path
 
 import pytest
 
 import tbperf
-from tbperf.render.html import bundle, embeddable, render_html
+from tbperf.analyses.examine import examine
+from tbperf.render.glossary import words
+from tbperf.render.html import bundle, embeddable, page, render_html
 from tbperf.render.timeline import timeline
-from tbperf.report import analyze_and
+from tbperf.report import analyze_and, report_on
 from tests.cli.test_analyze import LOADER_BOUND
 from tests.cli.test_analyze import tbperf as command
 from tests.draw import Timeline
@@ -22,14 +23,6 @@ HOSTILE = (
     "\x1b[31mred\x1b]8;;http://example.invalid\x07\u202e<!--",
     "${window.harmed = 3}{{ 7 * 7 }}\u2028'`",
 )
-
-
-@pytest.fixture(scope="module")
-def artefacts():
-    """Where screenshots are kept."""
-    folder = Path(os.environ.get("TBPERF_ARTEFACTS", Path(__file__).parents[2] / "build" / "screenshots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def page_of(path, into):
@@ -180,3 +173,55 @@ def test_colours_have_the_form_that_the_timeline_reads():
 
     for name, value in re.findall(r"(--[\w-]+):\s*([^;]+);", style):
         assert re.fullmatch(r"#[0-9a-f]{6}|\d+(\.\d+)?px", value), name
+
+
+def loaded_and_measured():
+    """Two steps with loader workers, hardware, memory and copies."""
+    drawn = Timeline()
+    for step in range(2):
+        at = step * 2000
+        drawn.step(step, at, at + 2000).stage("dataload", at, at + 800).stage("forward", at + 800, at + 2000)
+        drawn.copy("HtoD", at + 810, at + 900, memory="pageable", size=12_000_000, call=(at + 805, at + 905))
+        drawn.kernel(at + 910, at + 1900, name="gemm", call=(at + 900, at + 905))
+        drawn.loaded("fetch", at, at + 750).loaded("load_image", at + 50, at + 600)
+        for moment in range(10):
+            drawn.sample(at + 200 * moment, "power_watts", 200.5 + moment, device=0)
+            drawn.allocation(at + 200 * moment, 64, allocated=1_000_000 * (moment + 1), reserved=20_000_000)
+    return drawn.trace()
+
+
+def test_whatever_the_report_holds_is_shown_in_words(tmp_path, browser):
+    trace = loaded_and_measured()
+    report = json.loads(tbperf_json(report_on([examine(trace)])))
+    report["traces"][0]["grown_rows"] = [{"name": "new", "cost_ns": 5_000_000, "ns": {"mean": 2000, "max": 3000}}]
+    report["traces"][0]["grown_facts"] = {"some_share": 0.25, "some_ns": 7_000_000, "some_bytes": 2_000_000}
+    file = tmp_path / "report.html"
+    file.write_text(page("t", {"report": report, "words": words(), "timelines": [timeline(trace)]}, "page.js"))
+    opened(browser, file)
+
+    text = browser.execute_script("return document.getElementById('page').innerText")
+    for shown in ("Loader", "load_image", "Hardware", "Over time", "power", "Longest copies", "Grown rows", "5.00"):
+        assert shown in text, shown
+    facts = dict(
+        browser.execute_script(
+            """const pairs = [...document.querySelectorAll("dl.facts-list > div")];
+               return pairs.map((pair) => [pair.dataset.key, pair.querySelector("dd").textContent])"""
+        )
+    )
+    assert [facts[f"some_{unit}"] for unit in ("share", "ns", "bytes")] == ["25\u202f%", "7.00\u202fms", "2.0\u202fMB"]
+    assert not re.search(r"\[object|NaN|undefined|\bnull\b", text)
+    assert not browser.execute_script(
+        """const alone = (node) => node.nodeType === Node.TEXT_NODE && node.textContent === "0";
+           const boxes = [...document.querySelectorAll("section, details, div, article")];
+           return boxes.some((box) => [...box.childNodes].some(alone))"""
+    )
+
+
+def test_no_section_of_a_real_trace_is_garbled(tmp_path, browser):
+    for sample in sorted((SAMPLES / "tbperf" / "0.1.0").iterdir()):
+        file, report = page_of(sample, tmp_path)
+        opened(browser, file)
+        for at in range(len(report["traces"])):
+            browser.execute_script("window.tbperf.select(arguments[0])", at)
+            text = browser.execute_script("return document.getElementById('page').textContent")
+            assert not re.search(r"\[object|NaN|undefined", text), (sample, at)

@@ -1,7 +1,6 @@
 """tbperf's tab in the real TensorBoard, looked at with a real browser."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -21,14 +20,6 @@ ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "sample_traces" / "tbperf" / "0.1.0"
 CORPUS = ROOT.parent / "shared" / "corpus" / "kineto"
 SECONDS = 120
-
-
-@pytest.fixture(scope="module")
-def artefacts():
-    """Where screenshots are kept."""
-    folder = Path(os.environ.get("TBPERF_ARTEFACTS", ROOT / "build" / "screenshots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def eventually(browser, script, *arguments):

@@ -59,7 +59,7 @@ const moved = (ns) => (ns === null ? "–" : `${ns >= 0 ? "+" : "−"}${duration
 
 /** A table of differences, changes first; relative figures are shown by their share, times by their size. */
 function differences(caption, note, all, name, relative = false) {
-  const rows = all.filter((row) => row.a || row.b);
+  const rows = all.filter((row) => (row.a || row.b) && !(row.name === "step_time_same_speed" && found.alike === 1));
   if (!rows.length) return null;
   const change = relative ? (value, row) => percent(value, row.expected) : moved;
   const size = (row) => (relative ? { ...row, ...scaled(row, 1 / Math.abs(row.expected || 1)) } : row);
@@ -147,8 +147,16 @@ function draw() {
     section("stages", "Stages", differences("Stages on the host", `time ${per}${beyond}`, found.stages, titled)),
     section("device", "The GPU", differences("The GPU's time", `time ${per}`, found.device_parts, titled), differences("GPU work by stage", `time ${per}`, found.device_work, titled)),
     section("work", "Kernels and operators", ...work),
+    section("hardware", "Hardware", hardware()),
     el("p.quiet", {}, `${100 * found.interval} % of repeated recordings would lie in the intervals; one that holds 0 is noise. tbperf ${found.tbperf}`),
   ].filter(Boolean);
+}
+
+function hardware() {
+  if (!found.hardware.length) return null;
+  const figure = (key, label) => ({ key, label, figure: true, show: plain });
+  const columns = [{ key: "series", label: "series", figure: false, show: printable }, figure("a", "A"), figure("b", "B")];
+  return table({ caption: "Hardware", note: "means over the recorded steps", columns, rows: found.hardware });
 }
 
 function settings() {

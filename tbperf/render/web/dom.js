@@ -23,7 +23,7 @@ function filled(node, classes, attributes, children) {
     else if (key === "style") for (const [property, to] of Object.entries(value)) node.style.setProperty(property, to);
     else node.setAttribute(key, value === true ? "" : String(value));
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return node;
 }
 

@@ -42,16 +42,24 @@ const TABLES = [
   ["memory", "Memory", [
     "device", ["peak_allocated_bytes", "peak"], ["peak_reserved_bytes", "reserved"], ["capacity_bytes", "capacity"],
     "allocations", ["allocated_bytes", "allocated in all"]], ["stage_peak_bytes"]],
+  ["copies", "Longest copies", [
+    ["copy_kind", "direction"], ["host_memory", "host memory"], ["dur_ns", "time"], ["exposed_ns", "exposed"], ["bytes", "size"],
+    ["bytes_per_s", "speed"], ["of_best", "of the best"], ["could_overlap_ns", "could overlap"], ["host_blocked_ns", "host blocked"],
+    "step", "stage", ["start_ns", "at"]]],
+  ["loader_work", "What loader workers do", ["name", "work", ["self_ns", "own time"], "share", "calls"]],
+  ["loader_workers", "Loader workers", []],
+  ["hardware", "Hardware while the steps ran", ["series", "device", "mean", ["p50", "median"], "min", "max", ["low_step", "lowest in step"], ["high_step", "highest in step"], "samples"]],
+  ["throttling", "Reasons to run slower", ["device", "reason", "share", ["dur_ns", "time"], ["start_ns", "from"]]],
   ["threads", "Threads in operators", ["thread", "main", ["busy_ns", "busy"], "share"]],
 ];
 
-const TITLES = { nsys: "What NVIDIA’s tools state", io: "Input and output" };
+const TITLES = { nsys: "What NVIDIA’s tools state", io: "Input and output", loading: "Supply and demand" };
 
 /** Drawn by a section of their own, or part of the head. */
 const ELSEWHERE = new Set([
   "path", "format", "rank", "world_size", "phase", "run", "bytes", "events", "resolution_ns", "gpus", "versions", "dropped",
   "notes", "truncated", "linked_share", "devices", "idle", "gaps", "gap_lengths", "what_if", "launches", "steps", "stages",
-  "warnings", "skipped", "recorded_unix_ns", ...TABLES.map(([key]) => key),
+  "warnings", "skipped", "loading", "recorded_unix_ns", ...TABLES.map(([key]) => key),
 ]);
 
 /**
@@ -127,7 +135,7 @@ class Page {
   }
 
   section(id, title, ...content) {
-    const children = content.flat().filter(Boolean);
+    const children = content.flat(Infinity).filter(Boolean);
     if (!children.length) return null;
     return el("section", { id: `${this.prefix}${id}`, "data-section": id, "aria-label": title, "data-title": title }, this.heading(title), children);
   }
@@ -224,8 +232,10 @@ class Page {
       this.steps(trace),
       this.work(trace),
       this.launches(trace),
+      this.section("loader", "Loader", this.anything("loading", trace.loading ?? null), this.tables(trace, ["loader_work", "loader_workers"])),
+      this.section("hardware", "Hardware", this.tables(trace, ["hardware", "throttling"])),
+      this.charts,
       this.others(trace),
-      this.hardware,
       this.seen(trace),
       this.glossary(),
     ].filter(Boolean);
@@ -245,7 +255,7 @@ class Page {
   schedule(index) {
     this.timeline = null;
     this.timelineBox = el("div.timeline", {}, el("p.quiet", {}, "Reading the timeline …"));
-    this.hardware = el("section", { id: `${this.prefix}over-time`, hidden: true, "aria-label": "Over time", "data-title": "Over time" });
+    this.charts = el("section", { id: `${this.prefix}over-time`, hidden: true, "aria-label": "Over time", "data-title": "Over time" });
     const box = this.timelineBox;
     this.ready = Promise.resolve(this.timelines[index] ?? null)
       .then(async (document_) => {
@@ -265,9 +275,9 @@ class Page {
   overTime(document_) {
     const series = document_.counters ?? [];
     if (!series.length) return;
-    this.hardware.hidden = false;
-    this.links.get(this.hardware).hidden = false;
-    this.hardware.replaceChildren(
+    this.charts.hidden = false;
+    this.links.get(this.charts).hidden = false;
+    this.charts.replaceChildren(
       this.heading("Over time"),
       ...series.map((counter) => {
         const format = counter.unit === "bytes" ? bytes : (value) => withUnit(value, counter.unit);
@@ -349,12 +359,12 @@ class Page {
         "div.finding-body",
         {},
         gain && el("p.gain", {}, "Could save ", el("strong", {}, gain), el("span.quiet", {}, ` · confidence ${finding.confidence}`)),
-        finding.advice.length > 0 && el("div.advice", {}, el("h4", {}, "What to change"), el("ul", {}, finding.advice.map((advice) => this.advice(advice)))),
+        finding.advice.length > 0 && el("div.advice", {}, el("h3", {}, "What to change"), el("ul", {}, finding.advice.map((advice) => this.advice(advice)))),
         finding.evidence.length > 0 &&
           el(
             "div.evidence",
             {},
-            el("h4", {}, "Evidence"),
+            el("h3", {}, "Evidence"),
             el(
               "dl",
               {},
@@ -369,7 +379,7 @@ class Page {
           finding.places.map((place, at) => this.jump(place, at ? `place ${at + 1}: ${printable(place.name)}` : printable(place.name), at ? String(at + 1) : "on the timeline")),
           el("span.quiet", {}, finding.code),
         ),
-        page && el("details.why", {}, el("summary", {}, `What ${finding.code} means, and how it is measured`), el("div", {}, markdown(page, 5))),
+        page && el("details.why", {}, el("summary", {}, `What ${finding.code} means, and how it is measured`), el("div", {}, markdown(page, 4))),
       ),
     );
   }
@@ -543,7 +553,7 @@ class Page {
         rows.length > 0 && table({ caption: "From launch to start", columns: columnsOf(rows, ["what", ["p50_ns", "median"], ["p90_ns", "90 %"], ["p99_ns", "99 %"], ["max_ns", "longest"]]), rows }),
       );
     }
-    content.push(...this.tables(trace, ["memcpy", "syncs", "allocations", "module_loads"]));
+    content.push(...this.tables(trace, ["memcpy", "copies", "syncs", "allocations", "module_loads"]));
     return this.section("launches", "Copies, launches, waits", content);
   }
 
@@ -579,7 +589,7 @@ class Page {
       const rows = trace[key] ?? [];
       if (!rows.length) return [];
       const single = key === "memory" ? [] : oneDevice(trace);
-      const columns = this.explained(key, columnsOf(rows, known, [...hidden, ...single]));
+      const columns = this.explained(key, columnsOf(rows, known, [...hidden, ...single])).map((column) => measured(column, rows));
       return [table({ caption: title, columns: this.placed(columns, rows), rows })];
     });
   }
@@ -587,6 +597,9 @@ class Page {
   /** Let each row lead to the longest of what it sums up, where the report says when that was. */
   placed(columns, rows) {
     return columns.map((column) => {
+      if (column.key === "start_ns" && "dur_ns" in rows[0]) {
+        return { ...column, cell: (value, row) => this.jump(row, `at ${column.show(value)}`, column.show(value)) };
+      }
       if (column.key !== "longest_start_ns") return column;
       const placeOf = (row) => ({ start_ns: row.longest_start_ns, dur_ns: row.longest_ns ?? row.max_ns ?? 0 });
       const cell = (value, row) => value !== null && this.jump(placeOf(row), shown(row.name ?? row.api ?? row.stage ?? "the longest"));
@@ -662,6 +675,21 @@ class Page {
 /** Columns that say nothing where there is only one device. */
 function oneDevice(trace) {
   return trace.devices.length > 1 ? [] : ["device"];
+}
+
+const MEASURES = new Set(["mean", "p50", "min", "max"]);
+const UNITS = { percent: "%", watts: "W", celsius: "°C", mhz: "MHz", bytes: "bytes", share: "share" };
+
+/** Show values of a series in the unit that its name ends with: «power_watts». */
+function measured(column, rows) {
+  if (!("series" in (rows[0] ?? {}))) return column;
+  const split = (series) => {
+    const at = series.lastIndexOf("_");
+    const unit = UNITS[series.slice(at + 1)];
+    return unit ? [series.slice(0, at), unit] : [series, ""];
+  };
+  if (column.key === "series") return { ...column, cell: (series) => printable(split(series)[0].replaceAll("_", " ")) };
+  return MEASURES.has(column.key) ? { ...column, cell: (value, row) => withUnit(value, split(row.series)[1]) } : column;
 }
 
 /** A value by the ending of its name, with its unit. */
