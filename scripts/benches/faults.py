@@ -63,8 +63,12 @@ elif fault == "too few workers":
 elif fault == "Python loop in the loss":
     loss.v8DetectionLoss.preprocess = counting(loss.v8DetectionLoss.preprocess, 2_000_000)
 elif fault == "plots every batch":
-    from ultralytics.models.yolo.detect import DetectionTrainer
+    import functools
 
+    from ultralytics.models.yolo.detect import DetectionTrainer, train
+
+    # By default a thread draws them beside the training, and they cost it 4 % of a step.
+    train.plot_images = functools.partial(train.plot_images, threaded=False)
     forward = DetectionTrainer.preprocess_batch
 
     def preprocess_and_plot(self, batch):
