@@ -9,7 +9,7 @@ from tbperf.history import history_of
 from tbperf.render import render_json
 from tbperf.render.html import render_comparison_html, render_history_html
 from tests.comparison.runs import report
-from tests.render.test_html import HOSTILE, artefacts, embedded  # noqa: F401 - a fixture among them
+from tests.render.test_html import HOSTILE, embedded
 from tests.test_history import runs
 
 
@@ -27,7 +27,7 @@ def test_the_page_holds_the_document_and_fetches_nothing(found):
     assert len(page) < 300_000
 
 
-def test_what_the_page_shows_is_what_the_json_holds(found, browser, tmp_path, artefacts):  # noqa: F811
+def test_what_the_page_shows_is_what_the_json_holds(found, browser, tmp_path, artefacts):
     file = tmp_path / "comparison.html"
     file.write_text(render_comparison_html(found))
 
@@ -49,7 +49,7 @@ def test_what_the_page_shows_is_what_the_json_holds(found, browser, tmp_path, ar
         browser.save_screenshot(str(artefacts / f"comparison-{theme}.png"))
 
 
-def test_a_history_draws_its_runs_to_scale(browser, tmp_path, artefacts):  # noqa: F811
+def test_a_history_draws_its_runs_to_scale(browser, tmp_path, artefacts):
     found = history_of(runs(8, shift_at=4, device=True, dataload=60.0, arguments={"workers": 0}))
     file = tmp_path / "history.html"
     file.write_text(render_history_html(found))
