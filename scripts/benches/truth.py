@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -89,18 +91,38 @@ def _points(error: float, cases: list[object]) -> str:
     return f"{100 * error:.1f} %" if cases else "–"
 
 
+def batched(trials: int, size: int = 20) -> list[range]:
+    """Return the seeds of all trials in batches."""
+    return [range(first, min(first + size, trials)) for first in range(0, trials, size)]
+
+
+def run_trials(seeds: range) -> Score:
+    """Run some trials."""
+    score = Score()
+    for seed in seeds:
+        run_trial(seed, score)
+    return score
+
+
+def joined(scores: list[Score]) -> Score:
+    """Add scores up."""
+    whole = Score()
+    for score in scores:
+        for field in fields(Score):
+            setattr(whole, field.name, getattr(whole, field.name) + getattr(score, field.name))
+    return whole
+
+
 def main() -> None:
     """Run the trials and print the page."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--trials", type=int, default=600)
+    options.add_argument("--jobs", type=int, default=2, help="processes")
     options.add_argument("--write", action="store_true", help="write docs/findings/truth.md")
     given = options.parse_args()
-    score = Score()
-    for seed in range(given.trials):
-        run_trial(seed, score)
-        if sys.stderr.isatty():
-            print(f"\r{seed + 1} of {given.trials}", end="", file=sys.stderr, flush=True)
-    page = render(score)
+    with multiprocessing.get_context("spawn").Pool(given.jobs) as pool:
+        scores = list(pool.imap(run_trials, batched(given.trials)))
+    page = render(joined(scores))
     if given.write:
         PAGE.write_text(page, encoding="utf-8")
     print(page)

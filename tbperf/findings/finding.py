@@ -45,6 +45,11 @@ class Gain:
     low_ns: int
     high_ns: int
 
+    @property
+    def reaches_low(self) -> bool:
+        """Tell whether the lower end is worth a word."""
+        return self.low_ns * 100 > self.high_ns
+
 
 @dataclass(frozen=True)
 class Place:

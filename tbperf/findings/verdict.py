@@ -99,7 +99,7 @@ def recommendation(trace: TraceReport, findings: Sequence[Finding]) -> Iterator[
     if advice["argument"] is not None and advice["to"] is not None:
         action += f" ({advice['argument']}={advice['to']})"
     low, high = (format_ms(ns / steps) for ns in (first.gain.low_ns, first.gain.high_ns))
-    saved = f"up to {high}" if not first.gain.low_ns else f"{low} to {high}"
+    saved = f"up to {high}" if not first.gain.reaches_low else f"{low} to {high}"
     yield f"First thing to try: {action}. It could save {saved}{' a step' if trace.steps else ''}."
 
 

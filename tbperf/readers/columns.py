@@ -153,7 +153,7 @@ def _sort_spans(columns: Columns, events: list[Any], start: Ns) -> None:
             continue
         found: dict[str, npt.NDArray[Any]] = {"start_ns": start[rows], "dur_ns": dur_ns[rows], "name": name[rows]}
         if table == "gpu":
-            found |= _of_the_gpu([events[row] for row in rows.tolist()], _GPU_KIND_OF_SORT[sort[rows]])
+            found |= _of_the_gpu([events[row] for row in rows.tolist()], _GPU_KIND_OF_SORT[sort[rows]], strings)
         else:
             found["thread"] = thread[rows]
         if table == "api":
@@ -250,7 +250,7 @@ def _usable(found: dict[str, npt.NDArray[Any]], dropped: Counter[str]) -> dict[s
     return found if usable.all() else {name: values[usable] for name, values in found.items()}
 
 
-def _of_the_gpu(events: list[Any], kinds: npt.NDArray[np.int8]) -> dict[str, npt.NDArray[Any]]:
+def _of_the_gpu(events: list[Any], kinds: npt.NDArray[np.int8], strings: Strings) -> dict[str, npt.NDArray[Any]]:
     """Return the columns that only work of a device has."""
     args = [event.args for event in events]
     device, stream = _numbers([each.device for each in args]), _numbers([each.stream for each in args])
@@ -264,6 +264,7 @@ def _of_the_gpu(events: list[Any], kinds: npt.NDArray[np.int8]) -> dict[str, npt
         "stream": stream,
         "correlation_id": _ids([each.correlation for each in args]),
         "bytes": _numbers([each.bytes if each.dtype is None else _message_bytes(each) for each in args]),
+        "grid": _grids(args, strings),
         "blocks": _numbers([_product(each.grid) for each in args]),
         "block_threads": _small(_numbers([_product(each.block) for each in args])),
         "registers": _small(_numbers([each.registers for each in args])),
@@ -291,6 +292,19 @@ def _message_bytes(args: Any) -> Any:
     size = _ELEMENT_BYTES.get(args.dtype, NONE) if type(args.dtype) is str else NONE
     counts = [count for count in (args.elements_in, args.elements_out) if type(count) is int and count >= 0]
     return max(counts) * size if counts and size != NONE else args.bytes
+
+
+def _grids(args: list[chrome.Args], strings: Strings) -> npt.NDArray[np.int32]:
+    """Return the shape of each launch as text, `NONE` for what is no launch."""
+    found = np.full(len(args), NONE, np.int32)
+    rows = [row for row, each in enumerate(args) if _product(each.grid) != NONE != _product(each.block)]
+    rows = [row for row in rows if len(args[row].grid) == len(args[row].block) == _SIDES]
+    shapes = [(*args[row].grid, *args[row].block) for row in rows]
+    found[rows] = strings.codes("{}×{}×{} of {}×{}×{}".format(*shape) for shape in shapes)
+    return found
+
+
+_SIDES = 3
 
 
 def _product(sizes: Any) -> int:

@@ -185,15 +185,18 @@ def _drop_strays(tables: dict[str, Table], dropped: Counter[str]) -> None:
             tables[name] = table.rows(~stray)
 
 
+_TEXTS = frozenset((table, column.name) for table, of in TABLES.items() for column in of if column.dtype == "str")
+
+
 def _merged(pieces: list[Columns], strings: Strings, threads: dict[Thread, int]) -> dict[str, Table]:
     """Join the columns of all pieces, in one pool of strings and one list of threads."""
     parts: dict[str, dict[str, list[npt.NDArray[Any]]]] = {name: {} for name in TABLES}
     for piece in pieces:
-        code_of = strings.codes(piece.texts)
+        code_of = np.append(strings.codes(piece.texts), NONE)  # so that `NONE`, an index of -1, stays what it is
         thread_of = np.array([threads.setdefault(t, len(threads)) for t in piece.threads], np.int32)
         for table, columns in piece.tables.items():
             for name, values in columns.items():
-                in_trace = {"name": code_of, "shapes": code_of, "thread": thread_of}.get(name)
+                in_trace = thread_of if name == "thread" else code_of if (table, name) in _TEXTS else None
                 parts[table].setdefault(name, []).append(values if in_trace is None else in_trace[values])
         piece.tables.clear()
     return {

@@ -701,7 +701,7 @@ _MARKS = {"high": "●", "medium": "◐", "low": "○", "info": "·"}
 
 
 def _range(gain: Gain) -> str:
-    return f"{_ms(gain.low_ns)} – {_ms(gain.high_ns)}" if gain.low_ns else f"≤ {_ms(gain.high_ns)}"
+    return f"{_ms(gain.low_ns)} – {_ms(gain.high_ns)}" if gain.reaches_low else f"≤ {_ms(gain.high_ns)}"
 
 
 def _change(found: Finding) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import json
 import zlib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -116,7 +117,7 @@ def timeline(trace: Trace, *, rows: int = ROWS) -> dict[str, Any]:
         "events": len(every),
         "rows": len(drawn),
         "sorts": _SORTS,
-        "names": names.texts,
+        "names": _packed(json.dumps(names.texts).encode()),
         "tracks": [
             {"label": track.label, "kind": track.kind, "device": track.device, "width_ns": width * int(wider)}
             | _columns(drawn.at(drawn.track == number), start)
@@ -387,12 +388,15 @@ def _columns(rows: _Rows, origin: int) -> dict[str, Any]:
     before = np.r_[0, rows.start[:-1]] if len(rows) else rows.start
     delta = rows.start - np.where(opens, origin, before)
     columns = (rows.lane, delta, rows.dur, rows.name, rows.sort, rows.count - 1, rows.dur - rows.covered)
-    packed = zlib.compress(b"".join(map(_varints, columns)), 7)
     return {
         "lanes": int(rows.lane.max(initial=-1)) + 1,
         "rows": len(rows),
-        "columns": base64.b64encode(packed).decode(),
+        "columns": _packed(b"".join(map(_varints, columns))),
     }
+
+
+def _packed(content: bytes) -> str:
+    return base64.b64encode(zlib.compress(content, 7)).decode()
 
 
 def _varints(values: Ns) -> bytes:

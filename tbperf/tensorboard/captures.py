@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import stat
@@ -61,7 +62,7 @@ class LogFolder:
     def __init__(self, logdir: str | None, logdir_spec: str | None) -> None:
         self._roots, self._notes = _roots(logdir, logdir_spec)
         self._found: Found | None = None
-        self._scanned = 0.0
+        self._scanned = -math.inf
         self._scanning = threading.Lock()
         self._known: dict[tuple[Path, int, int], bool] = {}
 

@@ -49,7 +49,7 @@ def run_tbperf(workplace, plain_environment):
 
     def run(*arguments, **kwargs):
         command = [sys.executable, "-m", "tbperf", *map(str, arguments)]
-        kwargs = {"cwd": workplace, "env": plain_environment, "timeout": 120, **kwargs}
+        kwargs = {"cwd": workplace, "env": plain_environment, "timeout": 900, **kwargs}
         return subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)
 
     return run

@@ -1,10 +1,13 @@
 """Records of what loading a batch was spent on: kept small, written around windows, read back exactly."""
 
 import os
+import threading
+import types
 
 import pytest
-from tbperf_inside import fetches
+from tbperf_inside import fetches, hooks_loader
 from tbperf_inside.fetches import FetchLog, WindowFlag
+from tbperf_inside.guard import Guard
 
 from tbperf.readers.beside import read_fetches
 
@@ -29,14 +32,14 @@ def clock(monkeypatch):
 
 
 def load_a_batch(log, clock, images=2):
-    ends = [log.begin("fetch")]
+    fetch = log.begin("fetch")
     for _ in range(images):
         clock.now += 1
-        ends.append(log.begin("load_image"))
+        image = log.begin("load_image")
         clock.now += 10
-        ends.pop()(None)
+        log.end(image)
     clock.now += 5
-    ends.pop()(None)
+    log.end(fetch)
 
 
 def read(folder):
@@ -68,15 +71,69 @@ def test_without_a_window_nothing_is_written(folder, clock):
     assert [path.name for path in folder.iterdir()] == ["journal"]
 
 
-def test_what_an_exception_left_open_ends_with_its_fetch(folder, clock):
+class Transform:
+    def __call__(self, value):
+        if value is None:
+            raise TypeError("theirs")
+        return value + 1
+
+
+class Subclass(Transform):
+    def __call__(self, value):
+        return super().__call__(value)
+
+
+@pytest.fixture
+def timed(folder, monkeypatch):
+    """Transforms with their records around them, and the log that takes them."""
     WindowFlag(str(folder)).raise_()
-    log = FetchLog(str(folder))
-    end = log.begin("fetch")
-    log.begin("load_image")
-    end(None)
-    assert log.innermost is None
-    load_a_batch(log, clock, images=1)
-    assert [len(fetch.records) for fetch in read(folder)] == [1, 2]
+    recorder = types.SimpleNamespace(fetches=FetchLog(str(folder)), guard=Guard(lambda _error, _trace: None))
+    for kind in (Transform, Subclass):
+        monkeypatch.setattr(kind, "__call__", hooks_loader._timed(vars(kind)["__call__"], None, recorder))
+    return recorder
+
+
+def names(fetch):
+    return [fetch.about.names[record["name"]] for record in fetch.records]
+
+
+def test_transforms_are_timed_inside_a_fetch_only_and_a_subclass_with_its_parent_once(timed, folder):
+    assert Transform()(1) == 2
+    fetch = timed.fetches.begin("fetch")
+    assert (Transform()(1), Subclass()(2)) == (2, 3)
+    timed.fetches.end(fetch)
+    assert [names(fetch) for fetch in read(folder)] == [["Transform", "Subclass", "fetch"]]
+
+
+def test_an_exception_of_the_program_passes_and_leaves_the_records_balanced(timed, folder):
+    fetch = timed.fetches.begin("fetch")
+    with pytest.raises(TypeError, match="theirs"):
+        Subclass()(None)
+    timed.fetches.end(fetch)
+    assert not timed.fetches.loading
+    assert [names(fetch) for fetch in read(folder)] == [["Subclass", "fetch"]]
+
+
+def test_another_thread_has_no_part_in_a_fetch(timed, folder):
+    fetch = timed.fetches.begin("fetch")
+    thread = threading.Thread(target=Transform(), args=(1,))
+    thread.start()
+    thread.join()
+    timed.fetches.end(fetch)
+    assert [names(fetch) for fetch in read(folder)] == [["fetch"]]
+
+
+@pytest.mark.parametrize("method", ["begin", "end"])
+def test_a_failure_of_ours_changes_nothing_and_is_told_once(timed, method, monkeypatch, capsys):
+    timed.fetches.begin("fetch")
+
+    def fail(_self, _argument):
+        raise ValueError("planted")
+
+    monkeypatch.setattr(FetchLog, method, fail)
+    assert [Transform()(value) for value in (1, 2)] == [2, 3]
+    assert timed.guard.tripped
+    assert capsys.readouterr().err.count("planted") == 1
 
 
 def test_a_file_that_is_cut_anywhere_is_read_up_to_its_last_whole_batch(folder, clock):

@@ -20,11 +20,12 @@ def decoded(document, kind):
     numbers = unpacked(zlib.decompress(base64.b64decode(track["columns"])))
     assert len(numbers) == 7 * track["rows"]
     lane, start, dur, name, sort, merged, uncovered = np.array(numbers).reshape(7, -1).tolist()
+    texts = json.loads(zlib.decompress(base64.b64decode(document["names"])))
     rows, before = [], {}
     for at in range(track["rows"]):
         begin = before.get(lane[at], document["start_ns"]) + start[at]
         before[lane[at]] = begin
-        names, sorts = document["names"][name[at]], document["sorts"][sort[at]]
+        names, sorts = texts[name[at]], document["sorts"][sort[at]]
         rows.append((lane[at], begin, dur[at], names, sorts, merged[at] + 1, dur[at] - uncovered[at]))
     return rows
 

@@ -66,6 +66,11 @@ function withSums(lane) {
   return { ...lane, sums: [...sums] };
 }
 
+/** Return the names that rows refer to. */
+export async function decodeNames(packed) {
+  return JSON.parse(new TextDecoder().decode(await inflate(packed)));
+}
+
 /** The first row of a lane that starts at a time or later. */
 export function firstAt(start, time, low = 0, high = start.length) {
   while (low < high) {

@@ -4,7 +4,7 @@
 // smaller, a pixel shows how much of its time is covered, and by which sort most, from running sums. So the cost of a
 // frame depends on the pixels and not on the events.
 
-import { decodeTrack, firstAt } from "./columns.js";
+import { decodeNames, decodeTrack, firstAt } from "./columns.js";
 import { el, printable } from "./dom.js";
 import { duration, kernelName, plain, share } from "./format.js";
 import { stageColor } from "./stages.js";
@@ -41,7 +41,8 @@ const KERNELS = new Set(["kernel", "collective"]);
 export async function drawTimeline(box, document_, words) {
   const tracks = [];
   for (const track of document_.tracks) tracks.push({ ...track, lanes: await decodeTrack(track, document_.start_ns) });
-  const timeline = new Timeline(box, document_, tracks, words);
+  const names = await decodeNames(document_.names);
+  const timeline = new Timeline(box, { ...document_, names }, tracks, words);
   timeline.open();
   return timeline;
 }

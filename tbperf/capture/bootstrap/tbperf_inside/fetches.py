@@ -13,7 +13,6 @@ import struct
 import threading
 import time
 from collections import deque
-from typing import Callable
 
 RECORD = struct.Struct("<QQHH")
 """Start (system clock, ns), duration (ns), index into the chunk's names, depth (0: the whole fetch)."""
@@ -73,28 +72,36 @@ class FetchLog:
         self._worker: tuple[int | None, int] | None = None
 
     @property
-    def innermost(self) -> str | None:
-        """What is open on this thread; None outside of a fetch."""
-        return self._open[-1] if self._open and self._thread == threading.get_ident() else None
+    def loading(self) -> bool:
+        """Whether a batch is being loaded, by whatever thread."""
+        return bool(self._open)
 
-    def begin(self, name: str) -> Callable[[object], None]:
-        """Open a record; returns what closes it."""
+    @property
+    def on_this_thread(self) -> bool:
+        """Whether a batch is being loaded, by this thread."""
+        return bool(self._open) and self._thread == threading.get_ident()
+
+    def begin(self, name: str) -> int:
+        """Open a record inside the one that is open, or the fetch itself; returns when, 0 where it is no record.
+
+        What calls itself under the same name, as a subclass its parent's method, is one record.
+        """
+        thread = threading.get_ident()
         if not self._open:
-            self._thread = threading.get_ident()
+            self._thread = thread
+        elif self._thread != thread or self._open[-1] == name:
+            return 0
         self._open.append(name)
-        depth = len(self._open)
-        started = time.time_ns()
+        return time.time_ns()
 
-        def end(_result: object) -> None:
-            dur_ns = max(0, time.time_ns() - started)
-            code = self._names.setdefault(name, len(self._names))
-            self._records.append((started, dur_ns, code, depth - 1))
-            # What an exception of the program left open inside ends with it.
-            del self._open[depth - 1 :]
-            if depth == 1:
-                self._end_batch()
-
-        return end
+    def end(self, began: int) -> None:
+        """Close the record that was opened last."""
+        dur_ns = max(0, time.time_ns() - began)
+        name = self._open.pop()
+        code = self._names.setdefault(name, len(self._names))
+        self._records.append((began, dur_ns, code, len(self._open)))
+        if not self._open:
+            self._end_batch()
 
     def _end_batch(self) -> None:
         if self._worker is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from .fetches import FETCH
 from .hooks_shared import PACKAGES
-from .patching import Enter, Leave, observe, observe_if_there, observed
+from .patching import MARK, Enter, Leave, observe, observe_if_there
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -44,20 +44,23 @@ def _tap_fetchers(recorder: Recorder, module: ModuleType) -> None:
 
 
 def _tap_dataset(recorder: Recorder, module: ModuleType) -> None:
-    observe(module, "BaseDataset.load_image", _load(recorder), recorder.guard)
+    dataset = getattr(module, "BaseDataset", None)
+    if not hasattr(dataset, "load_image"):
+        recorder.guard.missing(module.__name__ + ".BaseDataset.load_image")
+    _time(dataset, "load_image", recorder, _LOAD)
 
 
 def _tap_reading(recorder: Recorder, module: ModuleType) -> None:
     """Classification reads its images without a method of its own."""
     for function in ("imread", "imread_unicode"):
-        observe_if_there(module, function, _load(recorder), recorder.guard)
+        _time(module, function, recorder, _LOAD)
 
 
 def _tap_transforms(recorder: Recorder, module: ModuleType) -> None:
     for kind in _classes(module):
         for method in ("__call__", "forward"):
             if method in vars(kind) and kind.__name__ != _COMPOSE:
-                observe_if_there(kind, method, _transform(recorder), recorder.guard)
+                _time(kind, method, recorder)
 
 
 def _tap_sources(recorder: Recorder, module: ModuleType) -> None:
@@ -73,21 +76,20 @@ def _classes(module: ModuleType) -> list[type]:
 
 def _fetch(recorder: Recorder) -> Enter:
     def enter(*_args: Any, **_kwargs: Any) -> Leave | None:
-        if recorder.fetches.innermost is not None:
+        fetches = recorder.fetches
+        began = 0 if fetches.on_this_thread else fetches.begin(FETCH)
+        if not began:
             return None
-        end = recorder.fetches.begin(FETCH)
         close = _stage_of_its_own(recorder)
-        return _both(end, close) if close is not None else end
+
+        def leave(result: Any) -> None:
+            fetches.end(began)
+            if close is not None:
+                close(result)
+
+        return leave
 
     return enter
-
-
-def _both(end: Leave, close: Leave) -> Leave:
-    def leave(result: Any) -> None:
-        end(result)
-        close(result)
-
-    return leave
 
 
 def _stage_of_its_own(recorder: Recorder) -> Leave | None:
@@ -110,41 +112,44 @@ def _collate(recorder: Recorder) -> Enter:
 
     def enter(fetcher: Any, *_args: Any, **_kwargs: Any) -> Leave:
         def leave(_result: Any) -> None:
-            fetcher.collate_fn = observed(
-                fetcher.collate_fn, _inside_a_fetch(recorder, _named("collate")), recorder.guard
-            )
+            fetcher.collate_fn = _timed(fetcher.collate_fn, "collate", recorder)
 
         return leave
 
     return enter
 
 
-def _load(recorder: Recorder) -> Enter:
-    def name(*_args: Any) -> str | None:
-        return None if recorder.fetches.innermost == _LOAD else _LOAD
-
-    return _inside_a_fetch(recorder, name)
-
-
-def _transform(recorder: Recorder) -> Enter:
-    def name(transform: Any, *_args: Any) -> str | None:
-        kind = type(transform).__name__
-        # A subclass that calls its parent's method is one transform.
-        return None if recorder.fetches.innermost == kind else kind
-
-    return _inside_a_fetch(recorder, name)
+def _time(owner: Any, name: str, recorder: Recorder, record: str | None = None) -> None:
+    """Time ``owner.name`` inside a fetch, once, where there is such a thing; by default under its class' name."""
+    function = getattr(owner, name, None)
+    if callable(function) and not hasattr(function, MARK):
+        setattr(owner, name, _timed(function, record, recorder))
 
 
-def _named(name: str) -> Callable[..., str]:
-    return lambda *_args: name
+def _timed(function: Callable[..., Any], record: str | None, recorder: Recorder) -> Callable[..., Any]:
+    """Return ``function`` with a record around it: an `observed` for what is called hundreds of times a batch."""
+    guard = recorder.guard
 
-
-def _inside_a_fetch(recorder: Recorder, name_of: Callable[..., str | None]) -> Enter:
-    def enter(*args: Any, **_kwargs: Any) -> Leave | None:
+    @functools.wraps(function)
+    def timed(*args: Any, **kwargs: Any) -> Any:
         fetches = recorder.fetches
-        if fetches.innermost is None:
-            return None
-        name = name_of(*args)
-        return None if name is None else fetches.begin(name)
+        if guard.tripped or not fetches.loading:
+            return function(*args, **kwargs)
+        try:
+            began = fetches.begin(record or type(args[0]).__name__)
+        except Exception as error:
+            guard.trip(error)
+            began = 0
+        if not began:
+            return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            if not guard.tripped:
+                try:
+                    fetches.end(began)
+                except Exception as error:
+                    guard.trip(error)
 
-    return enter
+    setattr(timed, MARK, True)
+    return timed

@@ -14,7 +14,7 @@ Leave = Callable[[Any], None]
 Enter = Callable[..., Optional[Leave]]
 """Called with the wrapped function's own arguments, before it runs."""
 
-_MARK = "__tbperf_wrapped__"
+MARK = "__tbperf_wrapped__"
 
 
 def observed(function: Callable[..., Any], enter: Enter, guard: Guard) -> Callable[..., Any]:
@@ -32,7 +32,7 @@ def observed(function: Callable[..., Any], enter: Enter, guard: Guard) -> Callab
         finally:
             guard(leave, result)
 
-    setattr(observer, _MARK, True)
+    setattr(observer, MARK, True)
     return observer
 
 
@@ -50,7 +50,7 @@ def observe_if_there(owner: Any, path: str, enter: Enter, guard: Guard) -> bool:
     function = getattr(owner, name, None)
     if not callable(function):
         return False
-    if not hasattr(function, _MARK):
+    if not hasattr(function, MARK):
         setattr(owner, name, observed(function, enter, guard))
     return True
 
