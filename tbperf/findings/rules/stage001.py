@@ -42,6 +42,7 @@ from tbperf.findings.finding import (
     idle_ns,
     not_worth_judging,
     places_of_idle,
+    share,
     window_ns,
 )
 from tbperf.findings.thresholds import SAVING, VALIDATION
@@ -58,7 +59,7 @@ def find(trace: TraceReport) -> Iterator[Saying]:
     for device in trace.devices:
         inside = idle_ns(trace, device.device, "validation")
         if inside >= SAVING * device.window_ns:
-            evidence = (Evidence("idle during validation", inside / device.window_ns, "share"),)
+            evidence = (Evidence("idle during validation", share(inside, device.window_ns), "share"),)
             gain = gain_of(trace, device.device, "validation")
             places = places_of_idle(trace, device.device, "validation")
             yield Saying(inside, evidence, _advice(trace), device.device, gain, places=places)
