@@ -100,15 +100,15 @@ def diagnose(traces: Sequence[TraceReport], ranks: Sequence[Rank] = ()) -> tuple
     """Return what the rules find, ordered by what could be recovered, dearest first."""
     late = [rank for rank in ranks if rank.awaited_ns]
     found = [
-        _finding(rule, trace, saying)
-        for trace in traces
+        _finding(rule, trace, number, saying)
+        for number, trace in enumerate(traces)
         for rule in RULES
         for saying in rule.find(trace)
         if saying.cost_ns > 0 or saying.severity == "info"
     ]
     found += [
-        _finding(rule, trace, saying)
-        for trace in traces
+        _finding(rule, trace, number, saying)
+        for number, trace in enumerate(traces)
         for rank in late
         if (rank.rank, rank.phase) == (trace.rank, trace.phase)
         for rule in RULES
@@ -118,7 +118,7 @@ def diagnose(traces: Sequence[TraceReport], ranks: Sequence[Rank] = ()) -> tuple
     return tuple(sorted(found, key=_recoverable, reverse=True))
 
 
-def _finding(rule: Rule, trace: TraceReport, saying: Saying) -> Finding:
+def _finding(rule: Rule, trace: TraceReport, number: int, saying: Saying) -> Finding:
     window = window_ns(trace, saying.device)
     gain = saying.gain
     recoverable = (gain.high_ns if gain else saying.cost_ns) / window
@@ -127,6 +127,7 @@ def _finding(rule: Rule, trace: TraceReport, saying: Saying) -> Finding:
         code=rule.code,
         title=saying.title or rule.title,
         severity=saying.severity or severity,
+        trace=number,
         rank=trace.rank,
         phase=trace.phase,
         device=saying.device,

@@ -70,6 +70,8 @@ class Finding:
     title: str
     severity: str
     """high, medium or low, by the share of the window that could be recovered; info for what costs nothing."""
+    trace: int
+    """Index of the trace that it was found in."""
     rank: int | None
     phase: str | None
     device: int | None

@@ -89,7 +89,7 @@ def about_ranks(ranks: Sequence[Rank]) -> Iterator[str]:
 
 def recommendation(trace: TraceReport, findings: Sequence[Finding]) -> Iterator[str]:
     """Say what to try first and what it would save, where a finding of this trace tells."""
-    mine = [f for f in findings if (f.rank, f.phase) == (trace.rank, trace.phase) and f.gain and f.advice]
+    mine = [f for f in findings if f.gain and f.advice]
     if not mine or mine[0].severity not in ("high", "medium"):
         return
     first, advice = mine[0], mine[0].advice[0]

@@ -33,10 +33,10 @@ def render_markdown(report: Report, *, top: int = 5) -> str:
         lines += ["", *(f"> ⚠ {markdown_prose(caution)}  " for caution in report.cautions[:_CAUTIONS])]
         if len(report.cautions) > _CAUTIONS:
             lines.append(f"> … and {len(report.cautions) - _CAUTIONS} more")
-    for trace in report.traces:
+    for number, trace in enumerate(report.traces):
         lines += ["", f"### {_heading(trace)}", ""]
         lines += _time(trace)
-        findings = [f for f in report.findings if (f.rank, f.phase) == (trace.rank, trace.phase)]
+        findings = [f for f in report.findings if f.trace == number]
         lines += _findings(findings, trace, top)
         details = [*_idle(trace, top), *_stages(trace, top + 4), *_kernels(trace, top), *_operators(trace, top)]
         if details:

@@ -58,13 +58,13 @@ def render_text(
     if len(report.traces) > 1 and "ranks" in sections:
         page.overview(report.traces)
         page.ranks(report)
-    for trace in report.traces[: 1 if brief else None]:
+    for number, trace in enumerate(report.traces[: 1 if brief else None]):
         if not brief and len(report.traces) > 1:
             page.line(Text(f"── {_label(trace)}", "bold"))
             page.line()
         page.trace(trace, [name for name in SECTIONS if name in sections and name not in _OF_ALL_TRACES])
         if "findings" in sections:
-            page.findings(trace, [f for f in report.findings if (f.rank, f.phase) == (trace.rank, trace.phase)])
+            page.findings(trace, [f for f in report.findings if f.trace == number])
         if "seen" in sections:
             page.seen(trace)
     if brief:

@@ -115,7 +115,7 @@ export function keyFigures(trace, report, words) {
 }
 
 function findingsOf(report, trace) {
-  return report.findings.filter((finding) => finding.rank === trace.rank && finding.phase === trace.phase);
+  return report.findings.filter((finding) => finding.trace === report.traces.indexOf(trace));
 }
 
 class Page {
