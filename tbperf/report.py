@@ -249,7 +249,15 @@ def report_on(
     common = tuple(s for s in order[0].skipped if all(s in t.skipped for t in order)) if order else ()
     return Report(
         tbperf=__version__,
-        verdict=((*verdict(order[0]), *about_ranks(ranks.ranks), *recommendation(order[0], findings)) if order else ()),
+        verdict=(
+            (
+                *verdict(order[0]),
+                *about_ranks(ranks.ranks),
+                *recommendation(order[0], [f for f in findings if not f.trace]),
+            )
+            if order
+            else ()
+        ),
         cautions=(*cautions(order), *(f"{unread_.path} could not be read: {unread_.reason}" for unread_ in unread)),
         traces=tuple(order),
         ranks=ranks.ranks,
