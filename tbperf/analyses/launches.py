@@ -163,6 +163,8 @@ def _gaps_before(trace: Trace, rows: Ns) -> Ns:
     found = np.zeros(rows.shape, np.int64)
     device = trace.gpu["device"][rows]
     for number, busy in trace.busy.items():
+        if not len(busy):  # all work of the device is without length
+            continue
         mine = np.flatnonzero(device == number)
         start = trace.gpu["start_ns"][rows[mine]]
         span = np.searchsorted(busy.start, start)

@@ -15,6 +15,13 @@ def test_the_idle_time_after_a_wait_is_told():
     assert (sync.host_ns, sync.idle_after_ns) == (40_000, 30_000)
 
 
+def test_work_without_length_is_counted():
+    """Found by damaging traces: a device whose only kernel takes no time is never busy."""
+    launches = examine(Timeline().kernel(20, 20, call=(0, 5)).trace()).launches
+
+    assert (launches.calls, launches.unmatched_kernels) == (1, 0)
+
+
 def test_a_gap_belongs_to_the_last_wait_before_its_end():
     timeline = Timeline().kernel(0, 45).call("cudaStreamSynchronize", 10, 50).call("cudaStreamSynchronize", 52, 60)
 
