@@ -30,50 +30,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, Place, advise
+from tbperf.findings.finding import advise
 from tbperf.findings.thresholds import POWER_CAPPED
+from tbperf.findings.throttling import throttled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
-    from tbperf.analyses.hardware import HardwareSeries
+    from tbperf.findings.diagnose import Saying
 
 REASONS = ("power cap",)
 
 
 def find(trace: TraceReport) -> Iterator[Saying]:
     """Look for a GPU at its power limit."""
-    for row in trace.throttling:
-        if row.reason in REASONS and row.share >= POWER_CAPPED:
-            device = row.device if any(row.device == d.device for d in trace.devices) else None
-            clock = next((s for s in trace.hardware if (s.series, s.device) == ("sm_clock_mhz", row.device)), None)
-            slower = 1 - clock.mean / clock.max if clock and clock.max else 0.0
-            busy = next((d.busy_ns for d in trace.devices if d.device == row.device), 0)
-            evidence = [Evidence(f"samples that tell of it ({row.reason})", row.share, "share")]
-            evidence += [Evidence(name, series.mean, unit) for name, series, unit in _about(trace, row.device)]
-            gain = Gain(0, round(busy * slower)) if slower else None
-            yield Saying(
-                round(busy * slower),
-                evidence,
-                (advise("raise the power limit, or accept it: nvidia-smi -pl"),),
-                device,
-                gain,
-                "low",
-                severity=None if busy * slower else "info",
-                places=(Place(row.start_ns, row.dur_ns, row.reason),),
-            )
-            return
-
-
-def _about(trace: TraceReport, device: int) -> Iterator[tuple[str, HardwareSeries, str]]:
-    wanted = {
-        "temperature_celsius": ("temperature", "°C"),
-        "power_watts": ("power", "W"),
-        "sm_clock_mhz": ("clock", "MHz"),
-    }
-    for series in trace.hardware:
-        if series.series in wanted and series.device == device:
-            name, unit = wanted[series.series]
-            yield name, series, unit
+    return throttled(trace, REASONS, POWER_CAPPED, advise("raise the power limit, or accept it: nvidia-smi -pl"))
