@@ -81,7 +81,11 @@ def main() -> None:
         data = write_dataset(place / "data", images=options.images, size=options.imgsz)
         program = PROGRAM.replace("DATA", repr(str(data))).replace("IMGSZ", str(options.imgsz))
         (place / "program.py").write_text(program)
-        rounds = [one_round(place) for _ in range(options.rounds)]
+        rounds: list[dict[str, Steps]] = []
+        for number in range(options.rounds):
+            rounds.append(one_round(place))
+            medians = "   ".join(f"{way} {typical(steps, 0) / 1e6:.2f} ms" for way, steps in rounds[-1].items())
+            print(f"round {number + 1}: {medians}", flush=True)
         show(rounds)
         show_inside(place)
 
