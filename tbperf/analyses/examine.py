@@ -9,7 +9,9 @@ from typing import Any
 from tbperf.analyses.accounting import DeviceTime, account
 from tbperf.analyses.collectives import Collectives, sum_collectives
 from tbperf.analyses.copies import Copies, Copy, list_copies, sum_copies
+from tbperf.analyses.cores import Cores, ThreadsAtOnce, count_threads, measure_cores
 from tbperf.analyses.hardware import HardwareSeries, Throttling, find_throttling, summarize_hardware
+from tbperf.analyses.host import HostLedger, HostWork, keep_host_ledger
 from tbperf.analyses.idle import Gap, GapsOfLength, Idle, IdleCause, attribute
 from tbperf.analyses.kernels import Hotspot, KernelFamily, find_hotspots, sum_families
 from tbperf.analyses.launches import Calls, Launches, count_launches, find_allocations, find_module_loads, find_syncs
@@ -36,6 +38,7 @@ from tbperf.analyses.operators import (
 )
 from tbperf.analyses.replay import WhatIf, explore
 from tbperf.analyses.rows import Rows, Skipped
+from tbperf.analyses.speed import Speed, has_images, measure_speed
 from tbperf.analyses.steps import Stage, Step, host_window, list_stages, list_steps
 from tbperf.trace import Gpu, Run, Trace
 from tbperf.trace.names import GRAPH_LAUNCH, KERNEL_LAUNCH
@@ -67,6 +70,10 @@ ANALYSES = (
     Analysis("module_loads", ("api",), find_module_loads),
     Analysis("steps", ("steps",), list_steps),
     Analysis("stages", ("host",), list_stages),
+    Analysis("host_work", ("host",), keep_host_ledger),
+    Analysis("speed", ("steps", "images"), measure_speed),
+    Analysis("cores", ("host",), measure_cores),
+    Analysis("threads_at_once", ("host",), count_threads),
     Analysis("operators", ("ops",), sum_operators),
     Analysis("operator_shapes", ("ops", "shapes"), sum_operator_shapes),
     Analysis("threads", ("ops", "host"), measure_threads),
@@ -139,6 +146,11 @@ class TraceReport:
     skipped: tuple[Skipped, ...]
     recorded_unix_ns: int | None = None
     """When the recording began, on the system clock; null where the recorder does not tell."""
+    host_work: Rows[HostWork] = Rows()
+    """What the host did with the time of the steps."""
+    speed: Speed | None = None
+    cores: Cores | None = None
+    threads_at_once: Rows[ThreadsAtOnce] = Rows()
 
 
 def examine(trace: Trace) -> TraceReport:
@@ -146,6 +158,7 @@ def examine(trace: Trace) -> TraceReport:
     answers = {analysis.name: _answer(analysis, trace) for analysis in ANALYSES}
     idle = answers["idle"]
     launches, loading = answers["launches"], answers["loading"]
+    ledger, speed, cores = answers["host_work"], answers["speed"], answers["cores"]
     return TraceReport(
         path=trace.path,
         format=trace.format,
@@ -168,7 +181,11 @@ def examine(trace: Trace) -> TraceReport:
         gap_lengths=idle.lengths if isinstance(idle, Idle) else Rows(),
         launches=launches if isinstance(launches, Launches) else None,
         loading=loading if isinstance(loading, Loading) else None,
-        steps=_with_causes(_rows(answers["steps"]), idle),
+        steps=_with_work(_with_causes(_rows(answers["steps"]), idle), ledger),
+        stages=_with_stage_work(_rows(answers["stages"]), ledger),
+        host_work=ledger.work if isinstance(ledger, HostLedger) else Rows(),
+        speed=speed if isinstance(speed, Speed) else None,
+        cores=cores if isinstance(cores, Cores) else None,
         **{name: _rows(answers[name]) for name in _ROW_LISTS},
         nsys=state(trace) if trace.format == "nsys" else None,
         skipped=tuple(found for found in answers.values() if isinstance(found, Skipped)),
@@ -176,7 +193,8 @@ def examine(trace: Trace) -> TraceReport:
     )
 
 
-_ROW_LISTS = [analysis.name for analysis in ANALYSES if analysis.name not in {"idle", "launches", "loading", "steps"}]
+_ELSEWHERE = {"idle", "launches", "loading", "steps", "stages", "host_work", "speed", "cores"}
+_ROW_LISTS = [analysis.name for analysis in ANALYSES if analysis.name not in _ELSEWHERE]
 """Analyses whose answer is a list of rows, which stands in the report under the analysis' name."""
 
 
@@ -184,6 +202,18 @@ def _with_causes(steps: Rows[Step], idle: Any) -> Rows[Step]:
     if not isinstance(idle, Idle):
         return steps
     return Rows(replace(step, cause=causes) for step, causes in zip(steps, idle.steps, strict=True))
+
+
+def _with_work(steps: Rows[Step], ledger: Any) -> Rows[Step]:
+    if not isinstance(ledger, HostLedger):
+        return steps
+    return Rows(replace(step, work=work) for step, work in zip(steps, ledger.steps, strict=True))
+
+
+def _with_stage_work(stages: Rows[Stage], ledger: Any) -> Rows[Stage]:
+    if not isinstance(ledger, HostLedger):
+        return stages
+    return Rows(replace(stage, work=ledger.stages.get(stage.stage, {})) for stage in stages)
 
 
 def _rows(found: Any) -> Rows[Any]:
@@ -211,6 +241,7 @@ def _why_missing(need: str, trace: Trace) -> str | None:
         "memory": (lambda: trace.has("memory"), "the trace has no allocations (record with --memory)"),
         "loading": (lambda: has_loading(trace), "what loader workers did was not recorded"),
         "samples": (lambda: trace.has("samples"), "the hardware was not sampled"),
+        "images": (lambda: has_images(trace), "how many images a step had was not recorded"),
         "gpu": (lambda: trace.has("gpu"), ""),
     }
     there, reason = needs[need]

@@ -10,6 +10,7 @@ import numpy as np
 
 from tbperf.analyses.rows import Rows
 from tbperf.intervals import Spans, Tiling, sum_by
+from tbperf.trace import StepAccount
 
 if TYPE_CHECKING:
     from tbperf.trace import Trace
@@ -29,6 +30,12 @@ class Step:
     """Time by innermost stage, without what no stage names."""
     cause: Mapping[str, int] = field(default_factory=dict)
     """Idle time by cause, summed over devices; what lies outside of their windows has none."""
+    work: Mapping[str, int] = field(default_factory=dict)
+    """What the host did with the step, by sort of work, the dearest first; it sums to ``dur_ns``."""
+    images: int | None = None
+    """Null where it was not recorded."""
+    cpu_ns: int | None = None
+    """Processor time of the process in it, all threads together; null where it was not recorded."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,11 @@ class Stage:
     """Its longest stretch without another stage in between."""
     longest_start_ns: int
     """Where that began."""
+    work: Mapping[str, int] = field(default_factory=dict)
+    """What the host did in it, by sort of work, the dearest first; it sums to ``host_ns``."""
+    most_ns: int | None = None
+    """Its time in the step in which it took most; null without steps."""
+    most_step: int | None = None
 
 
 def list_steps(trace: Trace) -> Rows[Step]:
@@ -66,6 +78,7 @@ def list_steps(trace: Trace) -> Rows[Step]:
     tiling = trace.stage_tiling.within(Spans(steps.start_ns, steps.end_ns))
     labels = len(trace.stage_names)
     by_stage = sum_by(steps.at(tiling.start) * labels + tiling.label, tiling.end - tiling.start, len(steps) * labels)
+    accounts = [trace.accounts.get(number, StepAccount()) for number in steps.number.tolist()]
     return Rows(
         Step(
             step=number,
@@ -74,13 +87,16 @@ def list_steps(trace: Trace) -> Rows[Step]:
             busy_ns=ns if known else None,
             idle_ns=end - start - ns if known else None,
             stage={name: ns for name, ns in zip(trace.stage_names, stages, strict=True) if ns},
+            images=account.images,
+            cpu_ns=account.cpu_ns,
         )
-        for number, start, end, ns, stages in zip(
+        for number, start, end, ns, stages, account in zip(
             steps.number.tolist(),
             steps.start_ns.tolist(),
             steps.end_ns.tolist(),
             inside,
             by_stage.reshape(len(steps), labels).tolist(),
+            accounts,
             strict=True,
         )
     )

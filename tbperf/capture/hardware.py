@@ -18,6 +18,7 @@ def describe_hardware() -> dict[str, Any]:
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "usable_cores": len(os.sched_getaffinity(0)),
+        "core_quota": _core_quota(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "gpus": gpus,
@@ -33,6 +34,17 @@ def _cpu_model() -> str | None:
             if name.strip() == "model name":
                 return value.strip()
     return platform.processor() or None
+
+
+def _core_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """Return how many cores' worth of time the control group may use, as containers limit it; None without a limit."""
+    with contextlib.suppress(OSError, ValueError):  # version 2
+        quota, period = (root / "cpu.max").read_text(encoding="ascii").split()
+        return None if quota == "max" else int(quota) / int(period)
+    with contextlib.suppress(OSError, ValueError, ZeroDivisionError):  # version 1
+        limit, period = (int((root / "cpu" / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        return limit / period if limit > 0 else None
+    return None
 
 
 def _gpus() -> tuple[list[dict[str, Any]], str | None, str | None]:

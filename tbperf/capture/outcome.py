@@ -29,7 +29,8 @@ def read_outcome(folder: Path, traces: Sequence[Path]) -> dict[str, Any]:
         "versions": _versions(events),
         "arguments": arguments,
         "processes": [
-            {name: event.get(name) for name in ("pid", "phase", "rank", "device")} for event in _of("arguments", events)
+            {name: event.get(name) for name in ("pid", "phase", "rank", "device", "threads")}
+            for event in _of("arguments", events)
         ],
         "windows": windows,
         "steps": summarize_steps(steps),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from tbperf.readers.run import find_run
+from tbperf.readers.run import find_run, read_accounts
 from tbperf.trace import NONE, Table, Thread
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from tbperf.trace import Trace
+    from tbperf.trace import StepAccount, Trace
 
 HARDWARE = "hardware.jsonl"
 LOADERS = "loader.*.bin"
@@ -46,12 +46,17 @@ def with_run(trace: Trace, path: Path | None) -> Trace:
         return trace
     folder = Path(run.folder)
     versions = {**trace.versions, **{name: text for name, text in run.versions.items() if text is not None}}
-    trace = replace(trace, run=run, versions=versions)
+    trace = replace(trace, run=run, versions=versions, accounts=_accounts(trace, folder))
     origin, window = trace.origin_unix_ns, _window(trace)
     if origin is None or window is None:
         return trace
     trace = _with_loaders(trace, folder, origin, window)
     return _with_samples(trace, folder / HARDWARE, origin, window)
+
+
+def _accounts(trace: Trace, folder: Path) -> dict[int, StepAccount]:
+    pid, phase = trace.recording.get("pid"), trace.recording.get("phase")
+    return read_accounts(folder, pid, phase) if isinstance(pid, int) and isinstance(phase, str) else {}
 
 
 def _window(trace: Trace) -> tuple[int, int] | None:

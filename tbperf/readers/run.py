@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tbperf.trace.run import LoggedSteps, Run, StepTimes
+from tbperf.trace.run import LoggedSteps, Run, RunProcess, StepAccount, StepTimes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,6 +34,20 @@ class _Profiler(msgspec.Struct):
     options: dict[str, Any] = {}
 
 
+class _Threads(msgspec.Struct):
+    intra_op: int | None = None
+    inter_op: int | None = None
+    usable_cores: int | None = None
+
+
+class _Process(msgspec.Struct):
+    pid: int
+    phase: str
+    rank: int | None = None
+    device: str | None = None
+    threads: _Threads | None = None
+
+
 class _File(msgspec.Struct):
     schema: str = ""
     status: str = ""
@@ -47,6 +61,7 @@ class _File(msgspec.Struct):
     notes: list[str] = []
     started_unix_ns: int | None = None
     profiler: _Profiler = msgspec.field(default_factory=_Profiler)
+    processes: list[_Process] = []
 
 
 class _LoggedStep(msgspec.Struct):
@@ -56,6 +71,9 @@ class _LoggedStep(msgspec.Struct):
     profiler: str
     stages: dict[str, int] = {}
     images: int | None = None
+    cpu_ns: int | None = None
+    main_cpu_ns: int | None = None
+    main_queued_ns: int | None = None
 
 
 def find_run(trace: Path) -> Run | None:
@@ -97,6 +115,20 @@ def read_run(folder: Path) -> Run | None:
         notes=tuple(found.notes),
         started_unix_ns=found.started_unix_ns,
         profiler=found.profiler.options,
+        processes=tuple(map(_run_process, found.processes)),
+    )
+
+
+def _run_process(process: _Process) -> RunProcess:
+    threads = process.threads or _Threads()
+    return RunProcess(
+        pid=process.pid,
+        phase=process.phase,
+        rank=process.rank,
+        device=process.device,
+        intra_op_threads=threads.intra_op,
+        inter_op_threads=threads.inter_op,
+        usable_cores=threads.usable_cores,
     )
 
 
@@ -118,6 +150,16 @@ def read_logged_steps(folder: Path) -> list[LoggedSteps]:
         process = path.name.removeprefix("steps.").removesuffix(".jsonl")
         found += [_thinned(str(folder), phase, process, rows) for phase, rows in steps.items()]
     return found
+
+
+def read_accounts(folder: Path, pid: int, phase: str) -> dict[int, StepAccount]:
+    """Read what the log says of the steps of one process and phase that a profiler recorded, by their number."""
+    return {
+        step.step: StepAccount(step.images, step.cpu_ns, step.main_cpu_ns, step.main_queued_ns)
+        for path in (*folder.glob(f"steps.{pid}.jsonl"), *folder.glob(f"steps.{pid}_rank*.jsonl"))
+        for step in _read_log(path)
+        if step.phase == phase and step.profiler == "active"
+    }
 
 
 def _read_log(path: Path) -> Iterator[_LoggedStep]:

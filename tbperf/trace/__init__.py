@@ -1,7 +1,7 @@
 """The one trace model: what every reader produces and every analysis sees."""
 
 from tbperf.trace.model import Gpu, Steps, Thread, Trace
-from tbperf.trace.run import LoggedSteps, Run, StepTimes
+from tbperf.trace.run import LoggedSteps, Run, RunProcess, StepAccount, StepTimes
 from tbperf.trace.tables import (
     COPY_KINDS,
     HOST_MEMORY,
@@ -25,6 +25,8 @@ __all__ = [
     "Kind",
     "LoggedSteps",
     "Run",
+    "RunProcess",
+    "StepAccount",
     "StepTimes",
     "Steps",
     "Strings",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tbperf.intervals import Ns
-    from tbperf.trace.run import Run
+    from tbperf.trace.run import Run, StepAccount
 
 
 AnswerT = TypeVar("AnswerT")
@@ -103,6 +103,8 @@ class Trace:
     """The run folder that the trace lies in."""
     recording: Mapping[str, Any] = field(default_factory=dict)
     """What the recorder of this project wrote into the trace about itself."""
+    accounts: Mapping[int, StepAccount] = field(default_factory=dict)
+    """What the run folder's log says of the recorded steps, by their number."""
 
     def has(self, table: str) -> bool:
         """Tell whether the recorder captured any of this."""

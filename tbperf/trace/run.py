@@ -24,6 +24,19 @@ class StepTimes:
 
 
 @dataclass(frozen=True)
+class StepAccount:
+    """What the always-on log says of one recorded step and the trace does not; null where it does not tell."""
+
+    images: int | None = None
+    cpu_ns: int | None = None
+    """Processor time of the process, all of its threads together."""
+    main_cpu_ns: int | None = None
+    """Processor time of the thread that runs the loop."""
+    main_queued_ns: int | None = None
+    """Time in which that thread was ready to run and had no core."""
+
+
+@dataclass(frozen=True)
 class LoggedSteps:
     """Steps that one process of a run took without the profiler, from the always-on log of the run folder.
 
@@ -49,6 +62,22 @@ class LoggedSteps:
 
 
 @dataclass(frozen=True)
+class RunProcess:
+    """What a process of the run computed with in one phase."""
+
+    pid: int
+    phase: str
+    rank: int | None
+    device: str | None
+    """As torch names it: cpu, cuda:0."""
+    intra_op_threads: int | None = None
+    """Threads that one operator of torch may use."""
+    inter_op_threads: int | None = None
+    usable_cores: int | None = None
+    """Cores that the process may run on."""
+
+
+@dataclass(frozen=True)
 class Run:
     """A run folder's own account."""
 
@@ -69,6 +98,8 @@ class Run:
     started_unix_ns: int | None = None
     profiler: Mapping[str, Any] = field(default_factory=dict)
     """Options of the profiler: what it recorded beyond the calls themselves."""
+    processes: tuple[RunProcess, ...] = ()
+    """Processes that had arguments of Ultralytics: one a phase and rank."""
 
     def phase_ns(self, phase: str) -> int:
         """Return the durations of the steps of a phase, summed; 0 where there were none."""

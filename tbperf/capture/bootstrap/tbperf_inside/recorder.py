@@ -14,7 +14,7 @@ from .guard import Guard
 from .journal import Journal
 from .ranges import ProfilerRanges
 from .stages import Frame, StageMachine
-from .steps import StepLog, step_log_path
+from .steps import ProcessorClock, ProcessorTime, StepLog, step_log_path
 from .windows import Capture, NsightCapture, Plan, Position, TorchCapture, TraceFiles, Windows
 
 
@@ -118,6 +118,8 @@ class Recorder:
         self._thread: int | None = None
         self._connected = False
         self._profiler_cost_ns = 0
+        self._processor = ProcessorClock()
+        self._processor_before: ProcessorTime | None = None
         self.last_optimizer_step = -1
         self.muted = False
         """Whether something runs on this thread that has no place in the innermost session."""
@@ -186,6 +188,7 @@ class Recorder:
         session.batch_began = session.batch_over = False
         session.unconsumed = 0
         session.timed_blocks = session.blocks_open = 0
+        self._processor_before = self._processor.read()
         self.machine.begin_step(f"ProfilerStep#{session.step}", leaf)
 
     def end_step(self, session: Session) -> None:
@@ -195,6 +198,8 @@ class Recorder:
         times = self.machine.end_step()
         if times is None:
             return
+        before, after = self._processor_before, self._processor.read()
+        self._processor_before = None
         state = self._windows.state
         step = session.step
         self.steps_done[session.phase] = step + 1
@@ -213,6 +218,7 @@ class Recorder:
                 "stages": times.stages,
                 "images": session.images,
                 "queue": session.queue,
+                **({} if before is None else after.since(before)),
                 "profiler": state,
                 "recorder_ns": self._profiler_cost_ns,
             }
@@ -240,7 +246,9 @@ class Recorder:
             self._told.add(phase)
             device = getattr(engine, "device", None)
             arguments = _plain(vars(engine.args))
-            self.journal.write("arguments", phase=phase, rank=self.rank, device=str(device), arguments=arguments)
+            self.journal.write(
+                "arguments", phase=phase, rank=self.rank, device=str(device), arguments=arguments, threads=_threads()
+            )
 
     # The life of the process
 
@@ -260,6 +268,7 @@ class Recorder:
     def forget_the_parent(self) -> None:
         """Start afresh after a fork: what is open is the parent's, and not ours to close."""
         self._parents.append((self.machine, self._windows))
+        self._processor.close()
         self.guard(self._begin)
 
     def _stop(self, error: str, trace: str) -> None:
@@ -315,6 +324,17 @@ def _versions() -> dict[str, str | None]:
         "cudnn": None if cudnn is None else str(cudnn),
         "ultralytics": getattr(sys.modules.get("ultralytics"), "__version__", None),
         "nvtx": nvtx,
+    }
+
+
+def _threads() -> dict[str, int | None]:
+    """Return how many threads torch computes with here, and the cores that they may run on."""
+    import torch
+
+    return {
+        "intra_op": torch.get_num_threads(),
+        "inter_op": torch.get_num_interop_threads(),
+        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
     }
 
 

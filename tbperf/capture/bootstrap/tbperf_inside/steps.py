@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 _FLUSH_EVERY_NS = 1_000_000_000
 
@@ -32,6 +34,60 @@ class StepLog:
             self._rows.clear()
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(lines)
+
+
+class ProcessorTime(NamedTuple):
+    """Nanoseconds on all cores since the process began."""
+
+    cpu_ns: int
+    """Of all threads of this process; of no other process."""
+    main_cpu_ns: int
+    """Of the thread that asks."""
+    main_queued_ns: int | None
+    """Time in which that thread was ready to run and had no core; None where the system does not tell."""
+
+    def since(self, before: ProcessorTime) -> dict[str, int | None]:
+        """Return what was spent since an earlier moment of the same thread."""
+        spent: dict[str, int | None] = {
+            "cpu_ns": self.cpu_ns - before.cpu_ns,
+            "main_cpu_ns": self.main_cpu_ns - before.main_cpu_ns,
+        }
+        known = self.main_queued_ns is not None and before.main_queued_ns is not None
+        spent["main_queued_ns"] = self.main_queued_ns - before.main_queued_ns if known else None  # type: ignore[operator]
+        return spent
+
+
+class ProcessorClock:
+    """Asks for the processor time of the thread that asks."""
+
+    def __init__(self) -> None:
+        self._thread: int | None = None
+        self._file: int | None = None
+
+    def read(self) -> ProcessorTime:
+        """Return what this process and this thread have used so far."""
+        return ProcessorTime(time.process_time_ns(), time.thread_time_ns(), self._queued_ns())
+
+    def _queued_ns(self) -> int | None:
+        if self._thread != threading.get_ident():
+            # A file of /proc/thread-self stays that of the thread that opened it.
+            self.close()
+            self._thread = threading.get_ident()
+            with contextlib.suppress(OSError):
+                self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+        if self._file is None:
+            return None
+        try:
+            return int(os.pread(self._file, 96, 0).split()[1])
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._file)
+        self._file = self._thread = None
 
 
 def step_log_path(folder: str, process: str) -> str:

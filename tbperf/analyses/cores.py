@@ -1,0 +1,159 @@
+"""How many threads worked at once, and how many cores that took, against those that were there.
+
+A trace shows what threads did in operators; threads inside one operator (torch's intra-op pool) it does not show.  For
+those there are the processor time of each step, which the recorder asks the system for, and the load of each core.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tbperf.analyses.hardware import summarize_hardware
+from tbperf.analyses.host import WAITING, WORK, host_tiling
+from tbperf.analyses.rows import Rows
+from tbperf.analyses.steps import host_window
+from tbperf.intervals import Spans, sum_by
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbperf.intervals import Ns
+    from tbperf.trace import RunProcess, Trace
+
+IN_PROCESS = "loader"
+"""The thread under which a trace shows what the program loads itself: no thread of its own."""
+
+
+@dataclass(frozen=True)
+class ThreadsAtOnce:
+    """The time in which so many threads worked at once."""
+
+    threads: int
+    """The program's loop unless it waited, other threads in operators, loader workers preparing a batch."""
+    host_ns: int
+    share: float
+    """Of the time of all steps; the shares sum to 1."""
+
+
+@dataclass(frozen=True)
+class Cores:
+    """What the program used of the processor while the steps ran; null where it was not recorded."""
+
+    threads: int
+    """Threads that the trace shows at work, loader workers included."""
+    mean_threads: float
+    """Of these at once, on average."""
+    intra_op_threads: int | None
+    """Threads that torch may use inside one operator; a trace does not show them."""
+    usable_cores: float | None
+    """Cores that the process may use: its affinity, and the quota of its container."""
+    machine_cores: int | None
+    used_cores: float | None
+    """Processor time of the process by time of the steps: cores in use on average, without loader workers."""
+    loader_cores: float
+    """Loader workers at work at once, on average."""
+    machine_used_cores: float | None
+    """The same of all programs on the machine, as sampled."""
+    main_cpu_ns: int | None
+    """Processor time of the thread that runs the loop."""
+    main_queued_ns: int | None
+    """Time in which that thread was ready to run, and other threads had the cores."""
+
+
+def count_threads(trace: Trace) -> Rows[ThreadsAtOnce]:
+    """Split the time of all steps by how many threads worked at once."""
+    window = host_window(trace)
+    spans = trace.once(_working)
+    level, dur = _levels(list(spans.values()), window)
+    total = sum_by(level, dur, len(spans) + 1)
+    return Rows(
+        ThreadsAtOnce(threads=threads, host_ns=int(ns), share=int(ns) / window.total_ns)
+        for threads, ns in enumerate(total.tolist())
+        if ns
+    )
+
+
+def measure_cores(trace: Trace) -> Cores:
+    """Hold the threads and cores that the program used against those that are there."""
+    window = host_window(trace)
+    spans = trace.once(_working)
+    working = {thread: (mine & window).total_ns for thread, mine in spans.items()}
+    loaders = [ns for thread, ns in working.items() if trace.threads[thread].name.startswith("loader worker")]
+    process = process_of(trace)
+    hardware = trace.run.hardware if trace.run else {}
+    machine = _number(hardware.get("cores"))
+    limits = [
+        _number(hardware.get("core_quota")),
+        _number(process.usable_cores if process else None) or _number(hardware.get("usable_cores")),
+    ]
+    return Cores(
+        threads=sum(ns > 0 for ns in working.values()),
+        mean_threads=sum(working.values()) / window.total_ns,
+        intra_op_threads=process.intra_op_threads if process else None,
+        usable_cores=min((limit for limit in limits if limit), default=None),
+        machine_cores=None if machine is None else int(machine),
+        used_cores=_used(trace),
+        loader_cores=sum(loaders) / window.total_ns,
+        machine_used_cores=_machine_used(trace, machine),
+        main_cpu_ns=_accounted(trace, "main_cpu_ns"),
+        main_queued_ns=_accounted(trace, "main_queued_ns"),
+    )
+
+
+def process_of(trace: Trace) -> RunProcess | None:
+    """Return what the run folder says of the process and phase of a trace."""
+    pid, phase = trace.recording.get("pid"), trace.recording.get("phase")
+    mine = [process for process in (trace.run.processes if trace.run else ()) if process.pid == pid]
+    return next((process for process in mine if process.phase == phase), mine[0] if mine else None)
+
+
+def _working(trace: Trace) -> dict[int, Spans]:
+    """Return when each thread worked."""
+    tiling = host_tiling(trace)
+    waits = np.isin(tiling.label, [WORK.index(work) for work in (*WAITING, "unknown")])
+    found = {trace.main_thread: Spans.merged(tiling.start[~waits], tiling.end[~waits])}
+    for table in (trace.ops, trace.ranges.rows(trace.loading)):
+        for thread in np.unique(table["thread"]).tolist():
+            if thread != trace.main_thread and trace.threads[thread].tid != IN_PROCESS:
+                mine = table.rows(table["thread"] == thread)
+                found[thread] = found.get(thread, Spans.empty()) | Spans.merged(mine["start_ns"], mine.end_ns)
+    return found
+
+
+def _levels(spans: Sequence[Spans], window: Spans) -> tuple[Ns, Ns]:
+    """Return how many of the spans cover each piece of the window, and the length of the pieces."""
+    inside = [mine & window for mine in spans]
+    moments = np.concatenate([window.start, window.end, *(part for mine in inside for part in (mine.start, mine.end))])
+    none = np.zeros(2 * len(window), np.int64)
+    change = [np.r_[np.ones(len(mine), np.int64), np.full(len(mine), -1, np.int64)] for mine in inside]
+    order = np.argsort(moments, kind="stable")
+    at = moments[order]
+    level = np.cumsum(np.concatenate([none, *change])[order])[:-1]
+    dur = np.diff(at)
+    covered = window.total_within(at[:-1], at[1:])
+    return level[covered > 0], dur[covered > 0]
+
+
+def _accounted(trace: Trace, what: str) -> int | None:
+    """Sum what the log says of the recorded steps; None where it does not tell of each."""
+    told = [getattr(trace.accounts.get(number), what, None) for number in trace.steps.number.tolist()]
+    return sum(told) if told and None not in told else None
+
+
+def _used(trace: Trace) -> float | None:
+    spent = _accounted(trace, "cpu_ns")
+    return None if spent is None else spent / host_window(trace).total_ns
+
+
+def _machine_used(trace: Trace, cores: float | None) -> float | None:
+    if cores is None or not trace.has("samples"):
+        return None
+    load = next((row for row in trace.once(summarize_hardware) if row.series == "cpu_percent"), None)
+    return None if load is None else load.mean / 100 * cores
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 else None
