@@ -269,9 +269,10 @@ def report_on(
     )
 
 
-def _place(trace: TraceReport) -> tuple[int, int]:
-    """Return where a trace stands in a report."""
-    return _phase_order(trace.phase), -1 if trace.rank is None else trace.rank
+def _place(trace: TraceReport) -> tuple[int, int, int]:
+    """Return where a trace stands in a report: what warms up first is not what a run is like."""
+    warms_up = any("warmup" in step.stage for step in trace.steps)
+    return _phase_order(trace.phase), warms_up, -1 if trace.rank is None else trace.rank
 
 
 def _phase_order(phase: str | None) -> int:

@@ -25,6 +25,7 @@ GROUPS = {
     "COMM": "Exchange between GPUs",
     "MEM": "Memory",
     "HW": "Hardware",
+    "CPU": "Running on the CPU",
     "STAGE": "Stages of a training",
     "PREDICT": "Prediction",
     "PROFILE": "The recording itself",

@@ -140,7 +140,8 @@ def _levels(spans: Sequence[Spans], window: Spans) -> tuple[Ns, Ns]:
 def _accounted(trace: Trace, what: str) -> int | None:
     """Sum what the log says of the recorded steps; None where it does not tell of each."""
     told = [getattr(trace.accounts.get(number), what, None) for number in trace.steps.number.tolist()]
-    return sum(told) if told and None not in told else None
+    known = [ns for ns in told if ns is not None]
+    return sum(known) if known and len(known) == len(told) else None
 
 
 def _used(trace: Trace) -> float | None:

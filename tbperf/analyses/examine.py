@@ -131,6 +131,11 @@ class TraceReport:
     module_loads: Rows[Calls]
     steps: Rows[Step]
     stages: Rows[Stage]
+    host_work: Rows[HostWork]
+    """What the host did with the time of the steps."""
+    speed: Speed | None
+    cores: Cores | None
+    threads_at_once: Rows[ThreadsAtOnce]
     operators: Rows[Operator]
     operator_shapes: Rows[OperatorShapes]
     threads: Rows[HostThread]
@@ -146,11 +151,6 @@ class TraceReport:
     skipped: tuple[Skipped, ...]
     recorded_unix_ns: int | None = None
     """When the recording began, on the system clock; null where the recorder does not tell."""
-    host_work: Rows[HostWork] = Rows()
-    """What the host did with the time of the steps."""
-    speed: Speed | None = None
-    cores: Cores | None = None
-    threads_at_once: Rows[ThreadsAtOnce] = Rows()
 
 
 def examine(trace: Trace) -> TraceReport:

@@ -28,15 +28,8 @@ from tbperf.analyses.idle import loads_in_process
 from tbperf.analyses.rows import Rows
 from tbperf.analyses.steps import host_window
 from tbperf.intervals import NOTHING, Spans, Tiling, sum_by
-from tbperf.trace.names import (
-    ASYNC_COPY_CALL,
-    BOOKKEEPING,
-    COPY_CALL,
-    OPERATOR_FAMILIES,
-    OTHER_OPERATORS,
-    SYNCHRONIZE,
-    operator_family,
-)
+from tbperf.trace.names import ASYNC_COPY_CALL, COPY_CALL, SYNCHRONIZE
+from tbperf.trace.operators import BOOKKEEPING, OPERATOR_FAMILIES, OTHER_OPERATORS, operator_family
 from tbperf.trace.stages import BACKWARD_OP
 
 if TYPE_CHECKING:
@@ -47,16 +40,13 @@ if TYPE_CHECKING:
     from tbperf.intervals import Ns
     from tbperf.trace import Table, Trace
 
-OPERATORS = (*OPERATOR_FAMILIES, BOOKKEEPING, OTHER_OPERATORS)
-"""Sorts of work that operators do."""
-
 WORK = (
     "profiler",
     "waiting for a batch",
     "loading a batch",
     "waiting for the GPU",
     "calls of the GPU's runtime",
-    *OPERATORS,
+    *OPERATOR_FAMILIES,
     "calls of the system",
     "waiting for a thread",
     "autograd",

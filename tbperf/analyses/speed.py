@@ -31,7 +31,7 @@ class Speed:
     image_ns: int
     """Time of all steps, by image."""
     printed_ns: Mapping[str, int]
-    """Per image, as Ultralytics prints it after «Speed:»: preprocess, inference, loss, postprocess (NMS is part of it)."""
+    """Per image, as Ultralytics prints it after «Speed:»: preprocess, inference, loss, postprocess (with NMS)."""
     stage: Mapping[str, int]
     """Per image, by innermost stage, the dearest first."""
 

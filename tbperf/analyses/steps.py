@@ -123,6 +123,7 @@ def list_stages(trace: Trace) -> Rows[Stage]:
     gpu = sum_by(trace.gpu_stage[inside] + 1, trace.gpu["dur_ns"][inside], labels + 1)
     known = bool(trace.devices)
     longest = _longest_pieces(tiling, labels)
+    most = _most_by_step(trace.once(list_steps))
     found = [
         Stage(
             stage=name,
@@ -134,6 +135,8 @@ def list_stages(trace: Trace) -> Rows[Stage]:
             idle_ns=int(idle[label]) if known else None,
             longest_ns=longest[label][0],
             longest_start_ns=longest[label][1],
+            most_ns=most.get(name, (None, None))[0],
+            most_step=most.get(name, (None, None))[1],
         )
         for label, name in enumerate(trace.stage_names)
         if host[label] or gpu[label + 1]
@@ -154,6 +157,16 @@ def list_stages(trace: Trace) -> Rows[Stage]:
     )
     found = sorted(found, key=lambda row: -row.host_ns)
     return Rows([*found, rest] if rest.host_ns or rest.gpu_ns else found)
+
+
+def _most_by_step(steps: Rows[Step]) -> dict[str, tuple[int | None, int | None]]:
+    """Return for each stage its time in the step in which it took most, and that step."""
+    found: dict[str, tuple[int | None, int | None]] = {}
+    for step in steps:
+        for name, ns in step.stage.items():
+            if ns > (found.get(name, (0, None))[0] or 0):
+                found[name] = ns, step.step
+    return found
 
 
 def _longest_pieces(tiling: Tiling, labels: int) -> list[tuple[int, int]]:

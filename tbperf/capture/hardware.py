@@ -42,8 +42,8 @@ def _core_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
         quota, period = (root / "cpu.max").read_text(encoding="ascii").split()
         return None if quota == "max" else int(quota) / int(period)
     with contextlib.suppress(OSError, ValueError, ZeroDivisionError):  # version 1
-        limit, period = (int((root / "cpu" / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
-        return limit / period if limit > 0 else None
+        limit, of = (int((root / "cpu" / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        return limit / of if limit > 0 else None
     return None
 
 

@@ -94,6 +94,11 @@ SAVING = Threshold(0.10, "of the training steps", _CHOICE)
 NMS = Threshold(0.10, _STEPS, _CHOICE)
 EPOCHS = Threshold(3, "epochs", "chosen: in a shorter run what happens once weighs more than it will")
 
+FEW_THREADS = Threshold(0.70, "of the usable cores", "chosen: Ultralytics leaves one core free, of up to nine")
+FREE_CORE = Threshold(0.70, "cores", "chosen: a further thread needs most of a core")
+COMPUTING = Threshold(0.50, _STEPS, "by definition of «most»: then operators that can be split are the limit")
+QUEUED = Threshold(0.05, _STEPS, _CHOICE)
+
 PREDICT_IDLE = Threshold(0.30, _WINDOW, _CHOICE)
 SLOWDOWN = Threshold(1.15, "profiled by unprofiled", "recording operators alone costs 8 % on the CPU")
 

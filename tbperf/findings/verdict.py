@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tbperf.findings.processor import unused_gpu
 from tbperf.findings.thresholds import STRAGGLER
-from tbperf.findings.words import CAUSES, format_bytes, format_ms, format_share, stage_words
+from tbperf.findings.words import CAUSES, WORK, format_bytes, format_ms, format_share, stage_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,6 +28,8 @@ def verdict(trace: TraceReport) -> Iterator[str]:
     if trace.devices:
         yield from _about_the_gpu(trace, max(trace.devices, key=lambda row: row.idle_ns))
     elif failure := next((s.reason for s in trace.skipped if "but no GPU activity" in s.reason), None):
+        if trace.steps:
+            yield _sentence_of_the_host(trace, "on the host")
         yield f"The recording failed: {failure}."
         yield "So nothing can be said about the GPU; `tbperf doctor` on that machine tells what is missing."
     elif trace.stages or trace.operators:
@@ -107,20 +110,68 @@ _PHASES = {"train": "A training step", "val": "A validation step", "predict": "A
 
 
 def _about_the_cpu(trace: TraceReport) -> Iterator[str]:
-    named = [row for row in trace.stages if row.stage is not None]
-    shares = ", ".join(f"{format_share(row.share)} in {stage_words(row.stage)}" for row in named[:2])
-    if trace.steps:
-        mean = sum(row.dur_ns for row in trace.steps) / len(trace.steps)
-        what = _PHASES.get(trace.phase or "", "A step")
-        yield f"{what} takes {format_ms(mean)} on the CPU" + (f": {shares}." if shares else ".")
-    elif shares:
-        yield f"The run used the CPU: {shares}."
+    if trace.steps or any(row.stage for row in trace.stages):
+        yield _sentence_of_the_host(trace, "on the CPU")
     else:
         yield "The run used the CPU; the trace marks neither steps nor stages."
-    if trace.operators:
+    gpu, cores = unused_gpu(trace), trace.cores
+    if gpu is not None:
+        yield f"The machine has a GPU that it did not use ({gpu}): torch computed on the CPU."
+    if cores is not None and cores.used_cores is not None and cores.usable_cores:
+        threads = cores.intra_op_threads
+        computes = f", torch computing with {threads} thread{'s' if threads != 1 else ''}" if threads else ""
+        yield f"It keeps {cores.used_cores:.1f} of {cores.usable_cores:g} cores busy{computes}."
+    elif trace.operators:
         top = trace.operators[0]
         share = format_share(top.share)
         yield f"Its dearest operator takes {share} of the operators' own time: {top.name}, {top.calls:,} calls."
+
+
+def _sentence_of_the_host(trace: TraceReport, where: str) -> str:
+    """Say how long a step takes and what makes up most of it: a sort of work or, around the model, a stage."""
+    whole = max(1, sum(row.host_ns for row in trace.stages))
+    parts = _parts(trace)
+    named = ", ".join(f"{format_share(ns / whole)} in {what}" for what, ns in parts[:2] if ns >= TOLD * whole)
+    if not trace.steps:
+        return f"The run used the CPU{': ' + named if named else ''}."
+    mean = sum(row.dur_ns for row in trace.steps) / len(trace.steps)
+    what = _PHASES.get(trace.phase or "", "A step")
+    of, speed = "", trace.speed
+    if speed is not None and speed.batch > 1:
+        of = f" of {speed.batch:.3g} images"
+    pace = f" ({speed.images_per_s:,.3g} images/s)" if speed is not None and trace.phase != "train" else ""
+    return f"{what}{of} takes {format_ms(mean)} {where}{pace}{': ' + named if named else ''}."
+
+
+TOLD = 0.02
+"""Below this share of the steps, a part is not worth a word in the verdict."""
+
+_AROUND = {
+    "nms",
+    "postprocess",
+    "metrics",
+    "write",
+    "consumer",
+    "track",
+    "save",
+    "plot",
+    "validate",
+    "callbacks",
+    "log",
+}
+"""Stages that stand for themselves in the verdict, whatever sort of work is done in them."""
+
+
+def _parts(trace: TraceReport) -> list[tuple[str, int]]:
+    """Split the time of the steps into parts that have a name for a reader, the largest first."""
+    parts: dict[str, int] = {}
+    for row in trace.stages:
+        if row.stage in _AROUND:
+            parts[stage_words(row.stage)] = parts.get(stage_words(row.stage), 0) + row.host_ns
+            continue
+        for work, ns in row.work.items():
+            parts[WORK[work]] = parts.get(WORK[work], 0) + ns
+    return sorted(parts.items(), key=lambda part: -part[1])
 
 
 def _short(name: str, length: int = 60) -> str:

@@ -32,10 +32,47 @@ _STAGES = {
     "postprocess": "postprocessing",
     "nms": "NMS",
     "log": "logging and progress",
+    "metrics": "metrics",
+    "consumer": "the consumer of the results",
+    "track": "tracking",
+    "plot": "plotting",
+    "callbacks": "callbacks",
     "save": "saving",
     "validate": "validation",
     "write": "writing results",
 }
+
+
+WORK = {
+    "profiler": "the recorder itself",
+    "waiting for a batch": "waiting for a batch",
+    "loading a batch": "loading images itself",
+    "waiting for the GPU": "waiting for the GPU",
+    "calls of the GPU's runtime": "calls of the GPU's runtime",
+    "collective": "exchange between ranks",
+    "optimizer": "the optimizer",
+    "attention": "attention",
+    "convolution": "convolutions",
+    "normalization": "normalization",
+    "softmax": "softmax",
+    "pooling": "pooling",
+    "upsampling": "upsampling",
+    "sort and select": "sorting and selecting",
+    "elementwise": "elementwise arithmetic",
+    "activation": "activations",
+    "matrix product": "matrix products",
+    "cast and copy": "copies and casts",
+    "fill": "filling tensors",
+    "reduction": "sums and other reductions",
+    "views and allocation": "views and allocation",
+    "other operators": "other operators",
+    "calls of the system": "calls of the operating system",
+    "waiting for a thread": "waiting for autograd's threads",
+    "autograd": "autograd, between operators",
+    "python": "Python, between operators",
+    "unknown": "nothing that the trace shows",
+}
+"""What the host is doing, for each sort of work; also the headings of tables."""
 
 
 def stage_words(stage: str | None) -> str:

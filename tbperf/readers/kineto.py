@@ -121,6 +121,7 @@ def _assemble(source: Source, size: int, pieces: list[Columns], parts: chrome.Cu
         events=sum(piece.events for piece in pieces),
         **tables,
         stage_pattern=None,
+        accounts={},
         threads=tuple(Thread(t.pid, t.tid, thread_names.get(t, "")) for t in threads),
         strings=strings,
         rank=_rank(metadata, source.name),

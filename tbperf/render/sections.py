@@ -8,6 +8,8 @@ SECTIONS = (
     "gap-lengths",
     "what-if",
     "stages",
+    "work",
+    "speed",
     "steps",
     "kernels",
     "families",
@@ -29,4 +31,16 @@ SECTIONS = (
 )
 """In the order in which they are shown; a device section says nothing of a run on the CPU."""
 
-ON_ONE_SCREEN = ("ranks", "time", "idle", "stages", "kernels", "operators", "loader", "findings", "seen")
+ON_ONE_SCREEN = (
+    "ranks",
+    "time",
+    "idle",
+    "stages",
+    "work",
+    "speed",
+    "kernels",
+    "operators",
+    "loader",
+    "findings",
+    "seen",
+)

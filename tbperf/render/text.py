@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tbperf.findings.words import CAUSES, format_bytes, format_ms, format_share
+from tbperf.findings.words import CAUSES, WORK, format_bytes, format_ms, format_share
 from tbperf.render.sections import ON_ONE_SCREEN, SECTIONS
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tbperf.analyses import TraceReport
     from tbperf.analyses.accounting import DeviceTime
+    from tbperf.analyses.cores import Cores
     from tbperf.findings import Finding
     from tbperf.findings.finding import Gain
     from tbperf.report import Report
@@ -239,6 +240,10 @@ class _ReportPage(Page):
         if trace.steps:
             total = sum(step.dur_ns for step in trace.steps)
             facts += [f"{len(trace.steps)} steps", f"{format_ms(total / len(trace.steps))} each"]
+        if trace.speed is not None:
+            facts.append(f"{trace.speed.images_per_s:,.3g} images/s")
+        if trace.cores is not None and trace.cores.used_cores is not None and trace.cores.usable_cores:
+            facts.append(f"{trace.cores.used_cores:.1f} of {trace.cores.usable_cores:g} cores")
         if trace.rank is not None:
             facts.append(f"rank {trace.rank}")
         self.line(Text(" · ".join(facts), "bold"))
@@ -295,16 +300,40 @@ class _ReportPage(Page):
             ]
             self.table("Stages on the host", (per, "%", "GPU work", "GPU idle"), rows)
             return
+        images = trace.speed.images if trace.speed else 0
         cpu_rows = [
             (
                 printable(row.stage or "(no stage)"),
                 _ms(row.host_ns / steps),
                 _percent(row.share),
+                _ms(row.most_ns) if row.most_ns is not None else "–",
+                *([_ms(row.host_ns / images)] if images else []),
                 f"{row.calls:,}",
             )
             for row in shown
         ]
-        self.table("Stages", (per, "%", "calls"), cpu_rows)
+        self.table("Stages", (per, "%", "at most", *(["an image"] if images else []), "calls"), cpu_rows)
+
+    def _work(self, trace: TraceReport) -> None:
+        if trace.devices and self._brief:
+            return
+        steps = max(1, len(trace.steps))
+        rows = [
+            (WORK[row.work], _ms(row.host_ns / steps), _percent(row.share), _top_stages(row.stage, row.host_ns))
+            for row in trace.host_work[: self._top + 1 if self._brief else None]
+        ]
+        self.table("What the host does", ("ms/step" if trace.steps else "ms", "%", ""), rows)
+
+    def _speed(self, trace: TraceReport) -> None:
+        speed = trace.speed
+        if speed is None or (self._brief and (trace.devices or not speed.printed_ns)):
+            return
+        printed = ", ".join(f"{format_ms(ns)} {name}" for name, ns in speed.printed_ns.items())
+        self.line(
+            f"An image takes {format_ms(speed.image_ns)}: {speed.images_per_s:,.3g} images/s, {speed.batch:.3g} a step."
+            + (f" Speed as Ultralytics prints it: {printed}." if printed else "")
+        )
+        self.line()
 
     def _kernels(self, trace: TraceReport) -> None:
         rows = [
@@ -628,6 +657,14 @@ class _ReportPage(Page):
             for row in trace.threads[: self._top]
         ]
         self.table("Threads in operators", ("ms", "%"), rows)
+        at_once = [
+            (f"{row.threads} thread{'s' if row.threads != 1 else ''}", _ms(row.host_ns), _percent(row.share))
+            for row in trace.threads_at_once
+        ]
+        self.table("Threads at work at once", ("ms", "%"), at_once)
+        if trace.cores is not None and (facts := list(_about_cores(trace.cores))):
+            self.line(f"  {'; '.join(facts)}.")
+            self.line()
 
     def seen(self, trace: TraceReport) -> None:
         seen = [f"{trace.events:,} events"]
@@ -676,6 +713,20 @@ _RULES = {
 }
 _WORTH_A_TABLE = 0.05
 """Of the steps: from here on, waiting for batches brings the loader onto the one screen."""
+
+
+def _about_cores(cores: Cores) -> Iterator[str]:
+    """Say what is known of threads and cores."""
+    if cores.intra_op_threads is not None:
+        yield f"torch computes with {cores.intra_op_threads} thread{'s' if cores.intra_op_threads != 1 else ''}"
+    if cores.usable_cores is not None:
+        yield f"the process may use {cores.usable_cores:g} of {cores.machine_cores or '?'} cores"
+    if cores.used_cores is not None:
+        yield f"it kept {cores.used_cores:.2f} busy, its loader workers {cores.loader_cores:.2f}"
+    if cores.machine_used_cores is not None:
+        yield f"all programs together {cores.machine_used_cores:.2f}"
+    if cores.main_queued_ns is not None:
+        yield f"the loop waited {format_ms(cores.main_queued_ns)} for a core"
 
 
 def _lengths(low: int, high: int | None) -> str:

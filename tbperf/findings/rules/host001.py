@@ -55,6 +55,7 @@ WAITING_STAGES = {
     "validate",
     "final_eval",
     "setup",
+    "warmup",
     "loop",
     "nms",
 }

@@ -165,6 +165,7 @@ def build(source: Source, size: int, store: Store, told: Callable[[int], None]) 
         events=build_.events,
         **tables,
         stage_pattern=None,
+        accounts={},
         threads=threads,
         strings=build_.strings,
         gpus=tuple(_gpus(store, process)),
