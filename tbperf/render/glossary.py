@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tbperf.findings.diagnose import RULES
-from tbperf.findings.words import CAUSES
+from tbperf.findings.words import CAUSES, WORK
 from tbperf.render.schema import json_schema
 
 if TYPE_CHECKING:
@@ -56,6 +56,27 @@ CHANGES = {cause: f"never {text}" for cause, text in CAUSES.items()} | {
 }
 """What the replay of a run changes; … stands for a stage."""
 
+WORK_DEFINITIONS = {
+    "profiler": "held up by the recorder's own work",
+    "waiting for a batch": "in the stage `dataload` or `fetch`, while workers load",
+    "loading a batch": "in these stages, where the program loads its batches itself",
+    "waiting for the GPU": "in a synchronizing call of the GPU's runtime, or a blocking copy call",
+    "calls of the GPU's runtime": "in another call of it",
+    "optimizer": "in an operator, in the stage `optimizer`",
+    "views and allocation": "in an operator that moves no data, and is part of none that does",
+    "other operators": "in an operator whose name tells nothing",
+    "calls of the system": "in a call of the operating system's runtime (Nsight Systems)",
+    "waiting for a thread": "in the backward pass, while autograd's threads are in no operator either",
+    "autograd": "in the backward pass, between operators, where it runs in the loop's own thread",
+    "python": "inside a step, range or Python call, in nothing of the above",
+    "unknown": "in nothing that the trace shows",
+}
+"""What the thread of the program's loop is doing; in order of precedence, operators of autograd's threads before
+«waiting for a thread»."""
+
+OPERATORS = "in an operator: the innermost one whose name tells its sort is of that sort"
+"""Of all sorts of work that have no definition of their own."""
+
 TERMS = {
     "window": "from the first start to the last end of a device's kernels, copies and memsets",
     "step": "one turn of the program's loop, as the recorder marked it",
@@ -64,6 +85,8 @@ TERMS = {
     "gap": "one stretch of idle time",
     "exposed": "of a copy or collective: time that no kernel hides",
     "GPU work": "durations of the device's work that was launched there, on any thread",
+    "work": "what the thread of the program's loop does; each nanosecond of a step is of exactly one sort",
+    "usable cores": "cores that the process may use: its affinity, and the quota of its container",
     "own time": "time of an operator outside of the operators that it calls",
     "queue time": "from the end of the launch call to the start of the work",
     "launch latency": "from the start of the launch call to the start of the work",
@@ -83,6 +106,9 @@ def words() -> dict[str, Any]:
             cause: {"words": text, "definition": CAUSE_DEFINITIONS.get(cause, text)} for cause, text in CAUSES.items()
         },
         "changes": CHANGES,
+        "work": {
+            work: {"words": text, "definition": WORK_DEFINITIONS.get(work, OPERATORS)} for work, text in WORK.items()
+        },
         "terms": TERMS,
         "rules": {rule.code: rule.page for rule in RULES},
         "fields": _fields(json_schema()),

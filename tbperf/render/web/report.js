@@ -19,6 +19,19 @@ const OWNERS = [
   ["idle_ns", "idle"],
 ];
 
+/** Sorts of the host's work that are no operators, and the cause of idle time whose colour they share. */
+const WORK_COLORS = {
+  profiler: "profiler",
+  "waiting for a batch": "dataloader",
+  "loading a batch": "dataloader",
+  "waiting for the GPU": "sync",
+  "calls of the GPU's runtime": "launch",
+  "waiting for a thread": "queued",
+  autograd: "python",
+  python: "python",
+  unknown: "unknown",
+};
+
 const SEVERITIES = { high: "●", medium: "◐", low: "○", info: "·" };
 
 /** The lists of a trace: [key in the report, title, columns in their order, columns not shown]. */
@@ -51,15 +64,16 @@ const TABLES = [
   ["hardware", "Hardware while the steps ran", ["series", "device", "mean", ["p50", "median"], "min", "max", ["low_step", "lowest in step"], ["high_step", "highest in step"], "samples"]],
   ["throttling", "Reasons to run slower", ["device", "reason", "share", ["dur_ns", "time"], ["start_ns", "from"]]],
   ["threads", "Threads in operators", ["thread", "main", ["busy_ns", "busy"], "share"]],
+  ["threads_at_once", "Threads at work at once", ["threads", ["host_ns", "time"], "share"]],
 ];
 
-const TITLES = { nsys: "What NVIDIA’s tools state", io: "Input and output", loading: "Supply and demand" };
+const TITLES = { nsys: "What NVIDIA’s tools state", io: "Input and output", loading: "Supply and demand", cores: "Threads and cores" };
 
 /** Drawn by a section of their own, or part of the head. */
 const ELSEWHERE = new Set([
   "path", "format", "rank", "world_size", "phase", "run", "bytes", "events", "resolution_ns", "gpus", "versions", "dropped",
   "notes", "truncated", "linked_share", "devices", "idle", "gaps", "gap_lengths", "what_if", "launches", "steps", "stages",
-  "warnings", "skipped", "loading", "recorded_unix_ns", ...TABLES.map(([key]) => key),
+  "warnings", "skipped", "loading", "recorded_unix_ns", "host_work", "speed", "cores", ...TABLES.map(([key]) => key),
 ]);
 
 /**
@@ -98,6 +112,14 @@ export function keyFigures(trace, report, words) {
   for (const row of trace.idle.slice(0, 1)) {
     const cause = words.causes[row.cause]?.words ?? row.cause;
     add("cause", cause, row.idle_ns, duration(row.idle_ns), "the largest cause of idle time");
+  }
+  if (trace.speed) {
+    const { images_per_s: pace, image_ns: each, batch } = trace.speed;
+    add("images_per_s", "images/s", pace, plain(Number(pace.toPrecision(3))), `${duration(each)} an image, ${plain(batch)} a step`);
+  }
+  if (!trace.devices.length && trace.cores?.used_cores != null && trace.cores.usable_cores !== null) {
+    const { used_cores: used, usable_cores: usable, intra_op_threads: threads } = trace.cores;
+    add("used_cores", "cores busy", used, `${used.toFixed(1)} of ${plain(usable)}`, threads === null ? null : `torch computes with ${threads} threads`);
   }
   if (!trace.devices.length) {
     for (const row of trace.stages.filter((stage) => stage.stage).slice(0, 3)) {
@@ -229,6 +251,7 @@ class Page {
       this.time(trace),
       this.section("timeline", "Timeline", this.timelineBox),
       this.idle(trace),
+      this.host(trace),
       this.steps(trace),
       this.work(trace),
       this.launches(trace),
@@ -498,6 +521,50 @@ class Page {
     );
   }
 
+  /** What the host did with the steps, by sort of work; images and cores, where they were recorded. */
+  host(trace) {
+    const works = trace.host_work ?? [];
+    const total = works.reduce((sum, row) => sum + row.host_ns, 0);
+    const steps = Math.max(1, trace.steps.length);
+    const rows = works.map((row) => ({
+      name: row.work,
+      words: this.words.work[row.work]?.words ?? printable(row.work),
+      title: this.words.work[row.work]?.definition,
+      value: row.host_ns,
+      color: `cause-${WORK_COLORS[row.work] ?? "host_op"}`,
+      place: { start_ns: row.longest_start_ns, dur_ns: row.longest_ns },
+      figures: [
+        { key: "step_ns", value: row.host_ns / steps, text: duration(row.host_ns / steps) },
+        { key: "share", value: null, text: share(row.host_ns / Math.max(1, total)) },
+        { key: "longest_ns", value: row.longest_ns, text: duration(row.longest_ns) },
+        { key: "stage", value: null, text: printable(Object.keys(row.stage).slice(0, 3).join(", ")) },
+      ],
+    }));
+    const speed = trace.speed && [
+      el("h3", {}, "Speed"),
+      el("dl.facts-list", {}, [
+        ["images/s", plain(Number(trace.speed.images_per_s.toPrecision(3)))],
+        ["images a step", plain(trace.speed.batch)],
+        ["an image", duration(trace.speed.image_ns)],
+        ...Object.entries(trace.speed.printed_ns).map(([name, ns]) => [`${name}, an image`, duration(ns)]),
+      ].map(([name, text]) => el("div", {}, el("dt", {}, name), el("dd", {}, text)))),
+    ];
+    return this.section(
+      "host",
+      "What the host does",
+      rows.length > 0 &&
+        bars({
+          caption: trace.steps.length ? "Time of the steps by sort of work; every nanosecond has exactly one" : "Time of the trace by sort of work",
+          headings: ["The program’s loop is in", trace.steps.length ? "a step" : "time", "share", "longest", "stages"],
+          rows,
+          jump: (place, words) => this.jump(place, words),
+        }),
+      speed,
+      this.anything("cores", trace.cores ?? null),
+      this.tables(trace, ["threads_at_once", "threads"]),
+    );
+  }
+
   gapLengths(trace) {
     const rows = trace.gap_lengths.map((row) => ({
       length: row.to_ns === null ? `${duration(row.from_ns)} and more` : `${duration(row.from_ns)} to ${duration(row.to_ns)}`,
@@ -515,7 +582,7 @@ class Page {
             this.timelineBox.scrollIntoView({ block: "center", behavior: "smooth" });
             this.timeline?.show(step);
           }),
-          table({ caption: "Steps", columns: columnsOf(trace.steps, ["step", ["dur_ns", "duration"], ["busy_ns", "GPU busy"], ["idle_ns", "GPU idle"], ["start_ns", "at"]]), rows: trace.steps, few: 6 }),
+          table({ caption: "Steps", columns: columnsOf(trace.steps, ["step", ["dur_ns", "duration"], ["busy_ns", "GPU busy"], ["idle_ns", "GPU idle"], "images", ["cpu_ns", "processor time"], ["start_ns", "at"]]), rows: trace.steps, few: 6 }),
         ]
       : [];
     const stages = trace.stages.map((row) => ({ ...row, stage: row.stage ?? "(no stage)" }));
@@ -523,7 +590,7 @@ class Page {
       ? table({
           caption: "Stages on the host",
           note: trace.steps.length ? "inside the steps; a stage that is open inside another counts for itself" : "over the whole trace",
-          columns: this.placed(columnsOf(stages, ["stage", ["host_ns", "host"], "share", "calls", ["op_ns", "in operators"], ["gpu_ns", "GPU work"], ["idle_ns", "GPU idle"], ["longest_ns", "longest"], "longest_start_ns"]), stages),
+          columns: this.placed(columnsOf(stages, ["stage", ["host_ns", "host"], "share", "calls", ["op_ns", "in operators"], ["gpu_ns", "GPU work"], ["idle_ns", "GPU idle"], ["most_ns", "most in a step"], ["most_step", "that step"], ["longest_ns", "longest"], "longest_start_ns"]), stages),
           rows: stages,
           few: 20,
         })
@@ -560,9 +627,9 @@ class Page {
   /** Every list or table of the trace that has no place of its own: the report grows faster than this page. */
   others(trace) {
     const unknown = Object.keys(trace).filter((key) => !ELSEWHERE.has(key));
-    const known = this.tables(trace, ["memory", "threads"]);
+    const known = this.tables(trace, ["memory"]);
     const grown = unknown.flatMap((key) => this.anything(key, trace[key]));
-    return this.section("more", "Memory, threads and more", [...known, ...grown]);
+    return this.section("more", "Memory and more", [...known, ...grown]);
   }
 
   anything(key, value) {
@@ -666,6 +733,9 @@ class Page {
       el("h3", {}, "Causes of idle time"),
       el("p.quiet", {}, "Each idle nanosecond has exactly one cause: what the launching thread was doing."),
       entries(Object.entries(words.causes).map(([name, { words: text, definition }]) => [name, text === definition ? text : `${text}: ${definition}`])),
+      el("h3", {}, "Sorts of the host’s work"),
+      el("p.quiet", {}, "Each nanosecond of a step has exactly one sort: what the thread of the program’s loop was doing."),
+      entries(Object.entries(words.work).map(([name, { words: text, definition }]) => [name, text === definition ? text : `${text}: ${definition}`])),
       el("h3", {}, "Words"),
       entries(Object.entries(words.terms)),
     );
