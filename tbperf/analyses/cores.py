@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tbperf.intervals import Ns
-    from tbperf.trace import RunProcess, Trace
+    from tbperf.trace import Trace
 
 IN_PROCESS = "loader"
 """The thread under which a trace shows what the program loads itself: no thread of its own."""
@@ -82,17 +82,18 @@ def measure_cores(trace: Trace) -> Cores:
     spans = trace.once(_working)
     working = {thread: (mine & window).total_ns for thread, mine in spans.items()}
     loaders = [ns for thread, ns in working.items() if trace.threads[thread].name.startswith("loader worker")]
-    process = process_of(trace)
+    told = trace.recording.get("threads")
+    threads = told if isinstance(told, dict) else {}
     hardware = trace.run.hardware if trace.run else {}
-    machine = _number(hardware.get("cores"))
+    machine, intra_op = _number(hardware.get("cores")), _number(threads.get("intra_op"))
     limits = [
         _number(hardware.get("core_quota")),
-        _number(process.usable_cores if process else None) or _number(hardware.get("usable_cores")),
+        _number(threads.get("usable_cores")) or _number(hardware.get("usable_cores")),
     ]
     return Cores(
         threads=sum(ns > 0 for ns in working.values()),
         mean_threads=sum(working.values()) / window.total_ns,
-        intra_op_threads=process.intra_op_threads if process else None,
+        intra_op_threads=None if intra_op is None else int(intra_op),
         usable_cores=min((limit for limit in limits if limit), default=None),
         machine_cores=None if machine is None else int(machine),
         used_cores=_used(trace),
@@ -101,13 +102,6 @@ def measure_cores(trace: Trace) -> Cores:
         main_cpu_ns=_accounted(trace, "main_cpu_ns"),
         main_queued_ns=_accounted(trace, "main_queued_ns"),
     )
-
-
-def process_of(trace: Trace) -> RunProcess | None:
-    """Return what the run folder says of the process and phase of a trace."""
-    pid, phase = trace.recording.get("pid"), trace.recording.get("phase")
-    mine = [process for process in (trace.run.processes if trace.run else ()) if process.pid == pid]
-    return next((process for process in mine if process.phase == phase), mine[0] if mine else None)
 
 
 def _working(trace: Trace) -> dict[int, Spans]:

@@ -255,4 +255,14 @@ def _why_no_gpu_work(trace: Trace) -> str:
             f"kernel launches: {launches:,}, but no GPU activity: the recorder had no access to the GPU's"
             " counters (WSL2, containers and CUPTI rights are the usual causes)"
         )
-    return "the trace has no GPU activity: the run used the CPU, or only CPU activities were recorded"
+    devices = trace.run.devices(_text(trace.recording.get("phase"))) if trace.run else ()
+    if not trace.run or not devices:
+        return "the trace has no GPU activity: the run used the CPU, or only CPU activities were recorded"
+    if devices != ("cpu",):
+        return (
+            f"the trace has no GPU activity, though torch computed on {', '.join(devices)}: only CPU activities were"
+            " recorded, or the recorder had no access to the GPU's counters"
+        )
+    gpus, unseen = trace.run.hardware.get("gpus"), trace.run.hardware.get("gpus_unseen")
+    about = "though the machine has a GPU" if gpus else f"and no GPU is visible{f' ({unseen})' if unseen else ''}"
+    return f"the trace has no GPU activity: torch computed on the CPU, {about}"

@@ -29,8 +29,7 @@ def read_outcome(folder: Path, traces: Sequence[Path]) -> dict[str, Any]:
         "versions": _versions(events),
         "arguments": arguments,
         "processes": [
-            {name: event.get(name) for name in ("pid", "phase", "rank", "device", "threads")}
-            for event in _of("arguments", events)
+            {name: event.get(name) for name in ("pid", "phase", "rank", "device")} for event in _of("arguments", events)
         ],
         "windows": windows,
         "steps": summarize_steps(steps),
@@ -53,7 +52,8 @@ def _versions(events: Sequence[Event]) -> dict[str, str | None]:
 def _window(event: Event, shares: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     file = next((name for name in shares if event["file"] and name.startswith(event["file"])), None)
     names = ("phase", "pid", "first_step", "steps", "planned_steps", "warmup_steps")
-    return {**{name: event[name] for name in names}, "file": file, "coverage": _coverage(shares.get(file or "", ()))}
+    told = {**{name: event[name] for name in names}, "threads": event.get("threads")}
+    return {**told, "file": file, "coverage": _coverage(shares.get(file or "", ()))}
 
 
 def _coverage(shares: Sequence[float]) -> dict[str, float] | None:

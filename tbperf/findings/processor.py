@@ -56,13 +56,7 @@ def wanted_cores(trace: TraceReport) -> float | None:
 def unused_gpu(trace: TraceReport) -> str | None:
     """Return the name of a GPU of the machine where the run computed on the CPU all the same."""
     gpus = trace.run.hardware.get("gpus") if trace.run else None
-    if trace.devices or not isinstance(gpus, list) or not gpus or not computed_on_cpu(trace):
+    on_cpu = trace.run is not None and trace.run.devices(trace.phase) == ("cpu",)
+    if trace.devices or not on_cpu or not isinstance(gpus, list) or not gpus or not isinstance(gpus[0], dict):
         return None
-    return str(gpus[0].get("name") or "GPU") if isinstance(gpus[0], dict) else None
-
-
-def computed_on_cpu(trace: TraceReport) -> bool:
-    """Tell whether torch's device was the CPU, by the account of the run."""
-    processes = trace.run.processes if trace.run else ()
-    mine = [process for process in processes if process.phase == trace.phase] or list(processes)
-    return bool(mine) and all(process.device == "cpu" for process in mine)
+    return str(gpus[0].get("name") or "GPU")

@@ -110,10 +110,15 @@ _PHASES = {"train": "A training step", "val": "A validation step", "predict": "A
 
 
 def _about_the_cpu(trace: TraceReport) -> Iterator[str]:
+    devices = trace.run.devices(trace.phase) if trace.run else ()
+    hidden = any(device != "cpu" for device in devices)
     if trace.steps or any(row.stage for row in trace.stages):
-        yield _sentence_of_the_host(trace, "on the CPU")
+        yield _sentence_of_the_host(trace, "on the host" if hidden else "on the CPU")
     else:
         yield "The run used the CPU; the trace marks neither steps nor stages."
+    if hidden:
+        yield f"torch computed on {', '.join(devices)}, but the recording does not show it: see `tbperf doctor`."
+        return
     gpu, cores = unused_gpu(trace), trace.cores
     if gpu is not None:
         yield f"The machine has a GPU that it did not use ({gpu}): torch computed on the CPU."

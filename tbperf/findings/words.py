@@ -68,8 +68,8 @@ WORK = {
     "other operators": "other operators",
     "calls of the system": "calls of the operating system",
     "waiting for a thread": "waiting for autograd's threads",
-    "autograd": "autograd, between operators",
-    "python": "Python, between operators",
+    "autograd": "autograd itself",
+    "python": "Python code",
     "unknown": "nothing that the trace shows",
 }
 """What the host is doing, for each sort of work; also the headings of tables."""

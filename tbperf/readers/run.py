@@ -34,18 +34,11 @@ class _Profiler(msgspec.Struct):
     options: dict[str, Any] = {}
 
 
-class _Threads(msgspec.Struct):
-    intra_op: int | None = None
-    inter_op: int | None = None
-    usable_cores: int | None = None
-
-
 class _Process(msgspec.Struct):
     pid: int
     phase: str
     rank: int | None = None
     device: str | None = None
-    threads: _Threads | None = None
 
 
 class _File(msgspec.Struct):
@@ -115,20 +108,7 @@ def read_run(folder: Path) -> Run | None:
         notes=tuple(found.notes),
         started_unix_ns=found.started_unix_ns,
         profiler=found.profiler.options,
-        processes=tuple(map(_run_process, found.processes)),
-    )
-
-
-def _run_process(process: _Process) -> RunProcess:
-    threads = process.threads or _Threads()
-    return RunProcess(
-        pid=process.pid,
-        phase=process.phase,
-        rank=process.rank,
-        device=process.device,
-        intra_op_threads=threads.intra_op,
-        inter_op_threads=threads.inter_op,
-        usable_cores=threads.usable_cores,
+        processes=tuple(RunProcess(p.pid, p.phase, p.rank, p.device) for p in found.processes),
     )
 
 

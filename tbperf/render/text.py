@@ -239,7 +239,8 @@ class _ReportPage(Page):
         facts = ["CPU"]
         if trace.steps:
             total = sum(step.dur_ns for step in trace.steps)
-            facts += [f"{len(trace.steps)} steps", f"{format_ms(total / len(trace.steps))} each"]
+            plural = "s" if len(trace.steps) > 1 else ""
+            facts += [f"{len(trace.steps)} step{plural}", f"{format_ms(total / len(trace.steps))} each"]
         if trace.speed is not None:
             facts.append(f"{trace.speed.images_per_s:,.3g} images/s")
         if trace.cores is not None and trace.cores.used_cores is not None and trace.cores.usable_cores:
@@ -613,7 +614,7 @@ class _ReportPage(Page):
                 f"{row.calls:,}",
                 _top_stages(row.stage, row.self_ns),
             )
-            for row in trace.operators[: self._top + 3]
+            for row in trace.operators[: self._top if self._brief else self._top + 3]
         ]
         self.table("Operators, own time", ("ms/step" if trace.steps else "ms", "%", "calls", ""), rows)
         self._operators_on_the_gpu(trace)

@@ -63,18 +63,13 @@ class LoggedSteps:
 
 @dataclass(frozen=True)
 class RunProcess:
-    """What a process of the run computed with in one phase."""
+    """A process of the run, and what it computed on in one phase."""
 
     pid: int
     phase: str
     rank: int | None
     device: str | None
     """As torch names it: cpu, cuda:0."""
-    intra_op_threads: int | None = None
-    """Threads that one operator of torch may use."""
-    inter_op_threads: int | None = None
-    usable_cores: int | None = None
-    """Cores that the process may run on."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +95,12 @@ class Run:
     """Options of the profiler: what it recorded beyond the calls themselves."""
     processes: tuple[RunProcess, ...] = ()
     """Processes that had arguments of Ultralytics: one a phase and rank."""
+
+    def devices(self, phase: str | None) -> tuple[str, ...]:
+        """Return what torch computed on in a phase (cpu, cuda:0), else in any; empty where it is not known."""
+        told = [(process.phase, process.device) for process in self.processes if process.device]
+        mine = [device for name, device in told if name == phase] or [device for _, device in told]
+        return tuple(dict.fromkeys(mine))
 
     def phase_ns(self, phase: str) -> int:
         """Return the durations of the steps of a phase, summed; 0 where there were none."""

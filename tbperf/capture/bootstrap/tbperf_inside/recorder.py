@@ -180,6 +180,7 @@ class Recorder:
             "prefetch": session.prefetch,
             "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
             "pid": os.getpid(),
+            "threads": _threads(),
             "tbperf": self._settings["version"],
         }
         self._windows.before_step(session.phase, position, about)
@@ -246,9 +247,7 @@ class Recorder:
             self._told.add(phase)
             device = getattr(engine, "device", None)
             arguments = _plain(vars(engine.args))
-            self.journal.write(
-                "arguments", phase=phase, rank=self.rank, device=str(device), arguments=arguments, threads=_threads()
-            )
+            self.journal.write("arguments", phase=phase, rank=self.rank, device=str(device), arguments=arguments)
 
     # The life of the process
 
@@ -328,12 +327,11 @@ def _versions() -> dict[str, str | None]:
 
 
 def _threads() -> dict[str, int | None]:
-    """Return how many threads torch computes with here, and the cores that they may run on."""
-    import torch
-
+    """Return how many threads torch computes with at this moment, and the cores that they may run on."""
+    torch = sys.modules.get("torch")
     return {
-        "intra_op": torch.get_num_threads(),
-        "inter_op": torch.get_num_interop_threads(),
+        "intra_op": None if torch is None else torch.get_num_threads(),
+        "inter_op": None if torch is None else torch.get_num_interop_threads(),
         "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
     }
 

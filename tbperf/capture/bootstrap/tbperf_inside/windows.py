@@ -159,6 +159,7 @@ class Windows:
         self._max_bytes = max_bytes
         self._written = 0
         self._memory_before = 0
+        self._threads: Any = None
         self._window: Window | None = None
         self._phase = ""
         self._done = 0
@@ -181,6 +182,7 @@ class Windows:
             self._flag.raise_()
         if phase == self._phase and position.step == self._window.first:
             self._memory_before = _resident_bytes()
+            self._threads = about.get("threads")
             self._capture.start({"phase": phase, "first_step": position.step, **about})
 
     def after_step(self, phase: str, step: int) -> None:
@@ -212,6 +214,7 @@ class Windows:
             steps=self._done,
             planned_steps=window.end - window.first,
             warmup_steps=window.first - window.begin,
+            threads=self._threads,
             file="" if file is None else os.path.basename(file),
         )
         if file is not None:
