@@ -24,8 +24,8 @@ between threads costs time, too.
 
 ## Known false alarms
 
-A single slow step in a short window. Other programs on the machine: CPU003 tells of them where the program's own
-threads are not too many.
+A single slow step in a short window. Other programs that use cores at the same time have a part in it, too: then the
+confidence is low. CPU003 tells of them where the program's own threads are not too many.
 
 ## Example
 
@@ -39,8 +39,8 @@ from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
 from tbperf.findings.finding import Evidence, Gain, advise, argument, share, window_ns
-from tbperf.findings.processor import wanted_cores
-from tbperf.findings.thresholds import QUEUED
+from tbperf.findings.processor import others_cores, wanted_cores
+from tbperf.findings.thresholds import FREE_CORE, QUEUED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,11 +58,13 @@ def find(trace: TraceReport) -> Iterator[Saying]:
     if wanted is None or wanted <= cores.usable_cores or cost < QUEUED * window:
         return
     workers = trace.loading.workers if trace.loading else 0
+    others = others_cores(trace) or 0.0
     evidence = (
         Evidence("loop without a core", share(cost, window), "share"),
         Evidence("threads of torch", cores.intra_op_threads, "threads"),
         Evidence("loader workers at work", cores.loader_cores, "workers"),
         Evidence("cores it may use", usable, "cores"),
+        Evidence("cores that other programs use", others, "cores"),
     )
     fewer = advise("compute with no more threads than cores", "torch.set_num_threads", cores.intra_op_threads, usable)
     lighter = advise(
@@ -72,4 +74,4 @@ def find(trace: TraceReport) -> Iterator[Saying]:
         max(1, usable - cores.intra_op_threads),
     )
     advice = [fewer] if cores.intra_op_threads > usable else [lighter]
-    yield Saying(cost, evidence, advice, gain=Gain(0, cost), confidence="medium")
+    yield Saying(cost, evidence, advice, gain=Gain(0, cost), confidence="low" if others >= FREE_CORE else "medium")
