@@ -178,6 +178,13 @@ class Tiling:
         keep = label >= 0
         return Tiling(self.start[keep], self.end[keep], label[keep])
 
+    def joined(self) -> Tiling:
+        """Join pieces that touch and have one label."""
+        if not self.start.size:
+            return self
+        opens = np.r_[True, (self.label[1:] != self.label[:-1]) | (self.start[1:] != self.end[:-1])]
+        return Tiling(self.start[opens], self.end[np.r_[opens[1:], True]], self.label[opens])
+
     def within(self, spans: Spans) -> Tiling:
         """Keep only the time that the spans cover."""
         first = np.searchsorted(spans.end, self.start, side="right")

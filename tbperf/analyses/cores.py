@@ -106,7 +106,7 @@ def measure_cores(trace: Trace) -> Cores:
 
 def _working(trace: Trace) -> dict[int, Spans]:
     """Return when each thread worked."""
-    tiling = host_tiling(trace)
+    tiling = trace.once(host_tiling)
     waits = np.isin(tiling.label, [WORK.index(work) for work in (*WAITING, "unknown")])
     found = {trace.main_thread: Spans.merged(tiling.start[~waits], tiling.end[~waits])}
     for table in (trace.ops, trace.ranges.rows(trace.loading)):

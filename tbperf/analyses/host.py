@@ -35,8 +35,6 @@ from tbperf.trace.stages import BACKWARD_OP
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import numpy.typing as npt
-
     from tbperf.intervals import Ns
     from tbperf.trace import Table, Trace
 
@@ -91,7 +89,7 @@ class HostLedger:
 
 def keep_host_ledger(trace: Trace) -> HostLedger:
     """Split the time of all steps by what the host did with it."""
-    window, tiling = host_window(trace), host_tiling(trace)
+    window, tiling = host_window(trace), trace.once(host_tiling)
     pieces = _cut(tiling, trace.stage_tiling.within(window), trace.steps.start_ns)
     dur = pieces.end - pieces.start
     stage, step = trace.stage_tiling.at(pieces.start) + 1, trace.steps.at(pieces.start)
@@ -101,17 +99,20 @@ def keep_host_ledger(trace: Trace) -> HostLedger:
     cell = step[inside] * len(WORK) + pieces.label[inside]
     by_step = sum_by(cell, dur[inside], len(trace.steps) * len(WORK)).reshape(-1, len(WORK))
     total = by_stage.sum(axis=0)
-    order = np.argsort(tiling.end - tiling.start, kind="stable")
-    longest = np.zeros((len(WORK), 2), np.int64)
-    longest[tiling.label[order]] = np.stack([tiling.end - tiling.start, tiling.start], axis=1)[order]
+    length = tiling.end - tiling.start
+    longest = np.zeros(len(WORK), np.int64)
+    np.maximum.at(longest, tiling.label, length)
+    at = np.flatnonzero(length == longest[tiling.label])[::-1]
+    place = np.zeros(len(WORK), np.int64)
+    place[tiling.label[at]] = tiling.start[at]  # of several that are as long, the first
     rows = [
         HostWork(
             work=work,
             host_ns=int(total[code]),
             share=int(total[code]) / window.total_ns,
             stage=_named([name or "unnamed" for name in names], by_stage[:, code]),
-            longest_ns=int(longest[code, 0]),
-            longest_start_ns=int(longest[code, 1]),
+            longest_ns=int(longest[code]),
+            longest_start_ns=int(place[code]),
         )
         for code, work in enumerate(WORK)
         if total[code]
@@ -156,7 +157,7 @@ def host_tiling(trace: Trace) -> Tiling:
     start = np.concatenate([part.start for part in parts])
     order = np.argsort(start, kind="stable")
     end, label = (np.concatenate([getattr(part, what) for part in parts])[order] for what in ("end", "label"))
-    return Tiling(start[order], end, label)
+    return Tiling(start[order], end, label).joined()
 
 
 def _layers(trace: Trace) -> Iterator[Tiling]:
@@ -196,18 +197,14 @@ def _operators(trace: Trace, thread: int) -> Iterator[Tiling]:
     """Tile a thread's time in operators by sort of work: first those whose name tells it, then the others."""
     work = trace.labelled(trace.ops, lambda name: _CODE[operator_family(name)])
     mine = trace.ops["thread"] == thread
-    vague = (work == _CODE[BOOKKEEPING]) | (work == _CODE[OTHER_OPERATORS])
-    told = _innermost(trace.ops, work, mine & ~vague)
-    vague_time = _innermost(trace.ops, work, mine & vague)
+    rows = np.flatnonzero(mine & (work != _CODE[BOOKKEEPING]) & (work != _CODE[OTHER_OPERATORS]))
+    told = Tiling.innermost(trace.ops["start_ns"][rows], trace.ops.end_ns[rows]).relabelled(work[rows]).joined()
+    either = trace.innermost(trace.ops, thread).relabelled(work).joined()
     if "optimizer" in trace.stage_names:
         optimizing = trace.stage_tiling.spans_of(trace.stage_names.index("optimizer"))
-        yield _labelled("optimizer", (told.spans() | vague_time.spans()) & optimizing)
+        yield _labelled("optimizer", either.spans() & optimizing)
     yield told
-    yield vague_time
-
-
-def _innermost(ops: Table, work: Ns, rows: npt.NDArray[np.bool_]) -> Tiling:
-    return Tiling.innermost(ops["start_ns"][rows], ops.end_ns[rows]).relabelled(work[rows])
+    yield either
 
 
 def _labelled(work: str, spans: Spans) -> Tiling:
