@@ -144,6 +144,17 @@ def test_a_tiling_is_looked_up_and_cut(layers, window, moments):
     assert labels(tiling.within(window)) == {t: v for t, v in truth.items() if t in ticks(window)}
 
 
+@given(st.lists(pairs, max_size=4))
+def test_joining_pieces_changes_no_moment(layers):
+    tiling = Tiling.first_of((i // 2, spans_of(p)) for i, p in enumerate(layers))
+
+    joined = tiling.joined()
+
+    assert labels(joined) == labels(tiling)
+    touching = joined.start[1:] == joined.end[:-1]
+    assert not (touching & (joined.label[1:] == joined.label[:-1])).any()
+
+
 def test_sums_by_group_are_exact_integers():
     big = 2**52 + 1
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 import signal
 import subprocess
@@ -120,6 +121,9 @@ def check_steps(run, phase, leaves):
         assert sum(step["stages"].values()) == step["dur_ns"]
         assert step["unix_ns"] > 1.6e18
         assert step["recorder_ns"] > 0
+        assert 0 < step["main_cpu_ns"] <= step["cpu_ns"] + 1_000_000
+        assert step["main_cpu_ns"] <= step["dur_ns"] + 1_000_000
+        assert step["main_queued_ns"] is None or 0 <= step["main_queued_ns"] <= step["dur_ns"] + 1_000_000
 
 
 def check_trace(trace, leaves, coverage):
@@ -169,6 +173,11 @@ def test_the_profiler_saw_the_steps_after_the_start_and_ended_on_an_optimizer_st
     assert states == ["off"] * 3 + ["warmup"] + ["active"] * 6
     assert "optimizer" in trained.of("train")[-1]["stages"]
     (trace,) = trained.traces["train"]
+    threads = trace["tbperf"].pop("threads")
+    assert threads["intra_op"] == min(8, max(1, os.cpu_count() - 1)), "what Ultralytics sets on the CPU"
+    assert threads["usable_cores"] == len(os.sched_getaffinity(0))
+    (window,) = [window for window in trained.about["windows"] if window["phase"] == "train"]
+    assert window["threads"] == threads
     assert trace["tbperf"] | {"pid": 0, "unix_ns": 0, "perf_ns": 0, "tbperf": ""} == {
         "schema": "tbperf-trace/1",
         "phase": "train",
