@@ -101,6 +101,8 @@ def read_run(folder: Path) -> Run | None:
                 unprofiled_ns=_median(steps.unprofiled),
                 profiled_ns=_median(steps.profiled),
                 slowdown=steps.slowdown,
+                unprofiled_stages_ns=_stages(steps.unprofiled),
+                profiled_stages_ns=_stages(steps.profiled),
             )
             for phase, steps in found.steps.items()
         },
@@ -110,6 +112,12 @@ def read_run(folder: Path) -> Run | None:
         profiler=found.profiler.options,
         processes=tuple(RunProcess(p.pid, p.phase, p.rank, p.device) for p in found.processes),
     )
+
+
+def _stages(summary: dict[str, Any] | None) -> dict[str, int]:
+    found = (summary or {}).get("stages_mean_ns")
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {str(name): ns for name, ns in pairs if isinstance(ns, int)}
 
 
 _COLD_STEPS = 3
