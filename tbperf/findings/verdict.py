@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tbperf.findings.processor import unused_gpu
 from tbperf.findings.thresholds import STRAGGLER
-from tbperf.findings.words import CAUSES, WORK, format_bytes, format_ms, format_share, stage_words
+from tbperf.findings.words import CAUSES, WORK, format_bytes, format_ms, format_number, format_share, stage_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -143,8 +143,8 @@ def _sentence_of_the_host(trace: TraceReport, where: str) -> str:
     what = _PHASES.get(trace.phase or "", "A step")
     of, speed = "", trace.speed
     if speed is not None and speed.batch > 1:
-        of = f" of {speed.batch:.3g} images"
-    pace = f" ({speed.images_per_s:,.3g} images/s)" if speed is not None and trace.phase != "train" else ""
+        of = f" of {format_number(speed.batch)} images"
+    pace = f" ({format_number(speed.images_per_s)} images/s)" if speed is not None and trace.phase != "train" else ""
     return f"{what}{of} takes {format_ms(mean)} {where}{pace}{': ' + named if named else ''}."
 
 

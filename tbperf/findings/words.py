@@ -90,6 +90,11 @@ def format_ms(ns: float) -> str:
     return f"{ns / 1e6:,.{digits}f} ms"
 
 
+def format_number(value: float) -> str:
+    """Show a number with three digits, or all those before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits
+
+
 def format_share(share: float) -> str:
     """Show a share as a percentage: whole from 10 % on, with a decimal below."""
     percent = 100 * share

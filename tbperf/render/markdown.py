@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tbperf.findings.trust import about_profiling
-from tbperf.findings.words import CAUSES, format_bytes, format_ms, format_share
+from tbperf.findings.words import CAUSES, WORK, format_bytes, format_ms, format_share
 from tbperf.render.text import kernel_name, printable
 
 if TYPE_CHECKING:
@@ -39,11 +39,17 @@ def render_markdown(report: Report, *, top: int = 5) -> str:
         lines += _time(trace)
         findings = [f for f in report.findings if f.trace == number]
         lines += _findings(findings, trace, top)
-        details = [*_idle(trace, top), *_stages(trace, top + 4), *_kernels(trace, top), *_operators(trace, top)]
+        details = [
+            *_idle(trace, top),
+            *_stages(trace, top + 4),
+            *_work(trace, top + 1),
+            *_kernels(trace, top),
+            *_operators(trace, top),
+        ]
         if details:
             lines += [
                 "",
-                "<details><summary>Causes, stages, kernels, operators</summary>",
+                "<details><summary>Causes, stages, work, kernels, operators</summary>",
                 "",
                 *details,
                 "",
@@ -153,6 +159,15 @@ def _stages(trace: TraceReport, top: int) -> Iterator[str]:
         for row in trace.stages[:top]
     ]
     yield from ("", *markdown_table(("Stage", f"host{per}", "share", "GPU work", "GPU idle"), rows))
+
+
+def _work(trace: TraceReport, top: int) -> Iterator[str]:
+    if trace.devices:
+        return
+    steps = max(1, len(trace.steps))
+    per = " a step" if trace.steps else ""
+    rows = [(WORK[row.work], format_ms(row.host_ns / steps), format_share(row.share)) for row in trace.host_work[:top]]
+    yield from ("", *markdown_table(("The host is in", f"time{per}", "share"), rows))
 
 
 def _kernels(trace: TraceReport, top: int) -> Iterator[str]:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tbperf.findings.trust import about_profiling
-from tbperf.findings.words import CAUSES, WORK, format_bytes, format_ms, format_share
+from tbperf.findings.words import CAUSES, WORK, format_bytes, format_ms, format_number, format_share
 from tbperf.render.sections import ON_ONE_SCREEN, SECTIONS
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ class _ReportPage(Page):
             plural = "s" if len(trace.steps) > 1 else ""
             facts += [f"{len(trace.steps)} step{plural}", f"{format_ms(total / len(trace.steps))} each"]
         if trace.speed is not None:
-            facts.append(f"{trace.speed.images_per_s:,.3g} images/s")
+            facts.append(f"{format_number(trace.speed.images_per_s)} images/s")
         if trace.cores is not None and trace.cores.used_cores is not None and trace.cores.usable_cores:
             facts.append(f"{trace.cores.used_cores:.1f} of {trace.cores.usable_cores:g} cores")
         if trace.rank is not None:
@@ -335,7 +335,8 @@ class _ReportPage(Page):
             return
         printed = ", ".join(f"{format_ms(ns)} {name}" for name, ns in speed.printed_ns.items())
         self.line(
-            f"An image takes {format_ms(speed.image_ns)}: {speed.images_per_s:,.3g} images/s, {speed.batch:.3g} a step."
+            f"An image takes {format_ms(speed.image_ns)}: {format_number(speed.images_per_s)} images/s,"
+            f" {format_number(speed.batch)} a step."
             + (f" Speed as Ultralytics prints it: {printed}." if printed else "")
         )
         self.line()
