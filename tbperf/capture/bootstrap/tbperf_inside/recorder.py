@@ -268,7 +268,7 @@ class Recorder:
     def forget_the_parent(self) -> None:
         """Start afresh after a fork: what is open is the parent's, and not ours to close."""
         self._parents.append((self.machine, self._windows))
-        self._processor.close()
+        self.guard(self._processor.close)
         self.guard(self._begin)
 
     def _stop(self, error: str, trace: str) -> None:
