@@ -68,7 +68,7 @@ WORK = {
     "other operators": "other operators",
     "calls of the system": "calls of the operating system",
     "waiting for a thread": "waiting for autograd's threads",
-    "autograd": "autograd itself",
+    "autograd": "backward outside of operators",
     "python": "Python code",
     "unknown": "nothing that the trace shows",
 }

@@ -67,7 +67,7 @@ WORK_DEFINITIONS = {
     "other operators": "in an operator whose name tells nothing",
     "calls of the system": "in a call of the operating system's runtime (Nsight Systems)",
     "waiting for a thread": "in the backward pass, while autograd's threads are in no operator either",
-    "autograd": "in the backward pass, between operators, where it runs in the loop's own thread",
+    "autograd": "in the backward pass, between operators, where it runs in the loop's own thread: its bookkeeping, or waiting for other ranks",
     "python": "inside a step, range or Python call, in nothing of the above",
     "unknown": "in nothing that the trace shows",
 }
