@@ -29,8 +29,8 @@ class NoModulesError(Exception):
 class ModuleCalls:
     """Wraps ``__call__`` of the classes of some modules, and only between `begin` and `end`.
 
-    torch's global hooks put each call of each module on a slow path: 5 µs, and YOLOv8n makes 270 calls a step.  The
-    wrapper costs calls of the watched classes 1 µs, and those that become ranges the range; other classes nothing.
+    torch's global hooks put each call of each module on a slow path, and YOLOv8n makes 270 calls a step: with them, the
+    same ranges cost three times as much.  What is wrapped here are the calls of the watched classes, about 90.
     """
 
     def __init__(self, ranges: Ranges, guard: Guard, journal: Callable[..., None], which: str) -> None:
@@ -61,8 +61,9 @@ class ModuleCalls:
         # All that is wrapped is looked up first: a class inherits what is put on its parent.
         calls = {kind: kind.__call__ for kind in {type(module) for _, module in self._watched.values()}}
         for kind, call in calls.items():
-            self._wrapped.append((kind, vars(kind).get("__call__")))
-            kind.__call__ = self._shown(call)
+            own, shown = vars(kind).get("__call__"), self._shown(call)
+            kind.__call__ = shown
+            self._wrapped.append((kind, own))
 
     def end(self) -> None:
         """Leave the classes as they were."""
@@ -76,7 +77,7 @@ class ModuleCalls:
 
     def _shown(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``call`` with a range around it where the module is watched."""
-        watched, guard, enter, leave = self._watched, self._guard, self._enter, self._leave
+        watched, guard, enter, leave = self._watched, self._guard, self._ranges.open, self._ranges.close
 
         @functools.wraps(call)
         def __call__(module: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
@@ -91,12 +92,6 @@ class ModuleCalls:
                 guard.undo(leave, token)
 
         return __call__
-
-    def _enter(self, name: str) -> Any:
-        return self._ranges.open(name)
-
-    def _leave(self, token: Any) -> None:
-        self._ranges.close(token)
 
 
 def unwrapped(model: Any) -> Any:
