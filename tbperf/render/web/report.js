@@ -546,11 +546,12 @@ class Page {
     const what = trace.devices.length ? "GPU work" : "time in operators";
     const parts = trace.model_parts.map((row) => ({ ...row, part: row.part ?? "(in none)" }));
     const rows = trace.modules.map((row) => ({ ...row, path: row.path ?? "(in no module)", calls: row.path === null ? null : row.calls }));
-    const nested = (value, row) => el("span.name", { title: printable(value), style: { "margin-left": `${row.level}rem` } }, printable(value));
+    const nested = (value, row) =>
+      el("span.name", { title: printable(value), style: { "margin-left": `${row.level}rem` } }, printable(value.slice(value.lastIndexOf("/") + 1)));
     const columns = columnsOf(rows, [
-      "path", ["kind", "class"], ["total_ns", what], "total_share", ["total_backward_ns", "of that backward"],
+      "path", ["kind", "class"], ["total_ns", what], ["total_share", "share"], ["total_backward_ns", "of that backward"],
       ["share", "without modules inside"], "calls", ["self_ns", "own host time"], "part",
-    ], ["level"]).map((column) => (column.key === "path" ? { ...column, label: "module", cell: nested } : column));
+    ], ["level", "op_ns", "backward_op_ns", "gpu_ns", "backward_gpu_ns"]).map((column) => (column.key === "path" ? { ...column, label: "module", cell: nested } : column));
     return this.section(
       "model",
       "Which part of the model costs",
