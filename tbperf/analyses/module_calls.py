@@ -10,7 +10,6 @@ Backward is tied to the module whose operator carries the same sequence number.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,6 +40,10 @@ _WEIGHT_AT: Mapping[str, int] = {
     **dict.fromkeys(("embedding", "embedding_bag"), 0),
 }
 """By operator: which of its inputs is the weight."""
+
+_INPUT = re.compile(r"\[(?:[^\[\]]|\[[^\[\]]*\])*\]")
+"""One of the inputs in the list that the recorder wrote: its shape, or the shapes of a list of tensors."""
+_SIZES = re.compile(r"\[ *[0-9]+(?: *, *[0-9]+)* *\]")
 
 
 @dataclass(frozen=True)
@@ -175,14 +178,11 @@ def _operator(name: str) -> str:
 
 def _weight(operator: str, shapes: str) -> str | None:
     """Return ``conv2d 64x32x3x3``; None where the recorder wrote no shape of a weight."""
-    try:
-        dims, _ = json.JSONDecoder().raw_decode(shapes)
-        weight = dims[_WEIGHT_AT[operator]]
-    except (ValueError, IndexError, KeyError, TypeError, RecursionError):
+    inputs = _INPUT.findall(shapes[1:])
+    at = _WEIGHT_AT[operator]
+    if at >= len(inputs) or not _SIZES.fullmatch(inputs[at]):
         return None
-    if not isinstance(weight, list) or not weight or not all(type(size) is int for size in weight):
-        return None
-    return f"{operator} {'x'.join(map(str, weight))}"
+    return f"{operator} {'x'.join(re.findall(r'[0-9]+', inputs[at]))}"
 
 
 def _outermost_forward(trace: Trace, rows: Ns) -> npt.NDArray[np.bool_]:
