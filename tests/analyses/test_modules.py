@@ -146,6 +146,20 @@ def test_ranges_of_modules_are_no_stages():
     assert not only_modules.stage_names
 
 
+def test_nsight_systems_knows_the_same_layers_without_their_backward(tmp_path):
+    """Backward is tied by sequence numbers, which only ``emit_nvtx`` gives it."""
+    (report,) = tbperf.analyze(model().nsys(tmp_path / "run.sqlite")).traces
+    assert report.module_source == "ranges"
+    assert [(row.path, row.gpu_ns, row.backward_gpu_ns) for row in report.modules] == [
+        ("model.0", 5_000, 0),
+        ("model.1", 7_000, 0),
+        ("model.2", 2_000, 0),
+        ("model.2.cv2.0", 11_000, 0),
+        (None, 66_000, 0),
+    ]
+    assert {row.stage for row in report.stages} == {"forward", "backward"}
+
+
 @pytest.mark.parametrize(
     ("name", "read"),
     [
