@@ -69,7 +69,6 @@ model.train(trainer=Mine, data={data!r}, epochs=1, workers=0, {settings})
 
 RESUMED = """
 model = YOLO("yolov8n.yaml")
-model.add_callback("on_train_epoch_end", lambda trainer: setattr(trainer, "stop", trainer.epoch >= 0))
 def die(trainer):
     if trainer.epoch == 1:
         raise KeyboardInterrupt

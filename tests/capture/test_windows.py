@@ -14,6 +14,8 @@ class Flag:
     def lower(self):
         self.up = False
 
+    rest = lower
+
 
 class Calls:
     """Whether calls of modules are shown."""
