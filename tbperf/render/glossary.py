@@ -67,7 +67,10 @@ WORK_DEFINITIONS = {
     "other operators": "in an operator whose name tells nothing",
     "calls of the system": "in a call of the operating system's runtime (Nsight Systems)",
     "waiting for a thread": "in the backward pass, while autograd's threads are in no operator either",
-    "autograd": "in the backward pass, between operators, where it runs in the loop's own thread: its bookkeeping, or waiting for other ranks",
+    "autograd": (
+        "in the backward pass, between operators, where it runs in the loop's own thread: its bookkeeping, or waiting"
+        " for other ranks"
+    ),
     "python": "inside a step, range or Python call, in nothing of the above",
     "unknown": "in nothing that the trace shows",
 }
@@ -88,6 +91,7 @@ TERMS = {
     "work": "what the thread of the program's loop does; each nanosecond of a step is of exactly one sort",
     "usable cores": "cores that the process may use: its affinity, and the quota of its container",
     "own time": "time of an operator outside of the operators that it calls",
+    "module": "a part of the model (nn.Module); backward belongs to the module that called the operator it is of",
     "queue time": "from the end of the launch call to the start of the work",
     "launch latency": "from the start of the launch call to the start of the work",
     "linked": "the launch of the device's work is in the trace, so that its stage and operator are known",
