@@ -91,9 +91,10 @@ def _points(error: float, cases: list[object]) -> str:
     return f"{100 * error:.1f} %" if cases else "–"
 
 
-def batched(trials: int, size: int = 20) -> list[range]:
+def batched(first: int, trials: int, size: int = 20) -> list[range]:
     """Return the seeds of all trials in batches."""
-    return [range(first, min(first + size, trials)) for first in range(0, trials, size)]
+    end = first + trials
+    return [range(start, min(start + size, end)) for start in range(first, end, size)]
 
 
 def run_trials(seeds: range) -> Score:
@@ -117,11 +118,12 @@ def main() -> None:
     """Run the trials and print the page."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--trials", type=int, default=600)
+    options.add_argument("--first-seed", type=int, default=0, help="of the seeds that are drawn, one a trial")
     options.add_argument("--jobs", type=int, default=2, help="processes")
     options.add_argument("--write", action="store_true", help="write docs/findings/truth.md")
     given = options.parse_args()
     with multiprocessing.get_context("spawn").Pool(given.jobs) as pool:
-        scores = list(pool.imap(run_trials, batched(given.trials)))
+        scores = list(pool.imap(run_trials, batched(given.first_seed, given.trials)))
     page = render(joined(scores))
     if given.write:
         PAGE.write_text(page, encoding="utf-8")

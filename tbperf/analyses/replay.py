@@ -24,10 +24,12 @@ import numpy as np
 from tbperf.analyses.copies import TINY_BYTES
 from tbperf.analyses.idle import CAUSES, HostActivity, attribute, loads_in_process
 from tbperf.analyses.kernels import TINY_NS
+from tbperf.analyses.loader import COLLATE, FETCH, has_loading, sum_loader_work, weigh_loader
 from tbperf.analyses.rows import Rows
 from tbperf.intervals import NOTHING, Spans, sum_by
 from tbperf.trace import COPY_KINDS, HOST_MEMORY, NONE, Kind
 from tbperf.trace.names import COLLECTIVE, COPY_CALL, SYNCHRONIZE, kernel_family, uses_tensor_cores
+from tbperf.trace.stages import LOADER_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -53,6 +55,10 @@ KERNEL_SPEEDUP = (1.25, 2.0)
 
 WAITS = ("sync", "reads", "log", "copies")
 """Why the host waits for the device: it synchronizes, reads small values, logs a step, copies much."""
+
+_FREE = re.compile(r"(cuda|hip)Free$|cuMemFree(_v\d)?$")
+"""Giving memory back waits for all work of the device."""
+_FETCHED = re.compile(LOADER_PREFIX + FETCH + "$")
 
 READING = re.compile(r"aten::(item|_local_scalar_dense)$")
 """Operators that read one value."""
@@ -83,9 +89,10 @@ class WhatIf:
     """A cause of idle time that is removed; ``host``: launch calls, operators and Python together;
     ``synchronizing``: no call waits for the device, and by what they do ``waits: sync``, ``waits: reads`` (of small
     values), ``waits: log`` (in the stage that logs), ``waits: copies``; ``python: STAGE``, ``stage: STAGE``: host time
-    of a stage, in no operator or all of it; ``pageable``, ``exposed copies``, ``collectives``, ``FAMILY kernels``: that
-    work takes no time; ``tiny kernels``: nor do the operators that launch them; ``tensor_cores``: matrix work that
-    tensor cores could do runs on them; ``dominant kernel``: it runs faster."""
+    of a stage, in no operator or all of it; ``loader: WORK``: that work of the loader takes no time; ``pageable``,
+    ``exposed copies``, ``collectives``, ``FAMILY kernels``: that work takes no time; ``tiny kernels``: nor do the
+    operators that launch them; ``tensor_cores``: matrix work that tensor cores could do runs on them; ``dominant
+    kernel``: it runs faster."""
     low_ns: int
     """Saved with half of it done (tensor cores: a factor of 1.5; dominant kernel: of 1.25)."""
     high_ns: int
@@ -104,6 +111,8 @@ class Change:
     """Sorts of WAITS that do not wait; with a share of one half, every other one of them."""
     scale: npt.NDArray[np.float64] | None = None
     """Factor on the duration of each row of the gpu table."""
+    sooner_ns: int = 0
+    """How much less time passes from one batch of the workers to the next."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,10 @@ class _Wait:
     """From the end of that work to the return."""
     least: int
     """What the call takes when there is nothing to wait for."""
+    came: int = 0
+    """When the batch was there, as far as it is known."""
+    number: int = 0
+    """Batches up to this one."""
 
 
 class Replay:
@@ -192,6 +205,8 @@ class Replay:
         """Find the calls of the host that wait for the device: synchronizations, and copies that return when done."""
         api, gpu = trace.api, trace.gpu
         synchronizes = trace.named(api, SYNCHRONIZE.match)
+        frees = trace.named(api, _FREE.match)
+        synchronizes |= frees
         calls = np.flatnonzero(synchronizes | trace.named(api, COPY_CALL.match))
         calls = calls[np.argsort(api["start_ns"][calls], kind="stable")]
         own = dict(zip(trace.launched_by[self.rows].tolist(), range(len(self.rows)), strict=True))
@@ -208,7 +223,7 @@ class Replay:
             if start < free_from:  # another thread waits already
                 continue
             if is_sync[index]:
-                kind = "reads" if start - read_until < _AT_ONCE_NS else "sync"
+                kind = "free" if frees[call] else "reads" if start - read_until < _AT_ONCE_NS else "sync"
                 work = self._waited_for(until[index], start, end, latest)
             else:
                 if work == NONE:
@@ -220,13 +235,14 @@ class Replay:
                 if self._end[work] > end:
                     continue
             waited = work >= 0 and self._end[work] > start
+            tail = end - int(self._end[work]) if waited else 0
             yield _Wait(
-                kind="log" if in_log[index] else kind,
+                kind="log" if in_log[index] and kind != "free" else kind,
                 start=start,
                 end=end,
                 work=work,
-                tail=end - int(self._end[work]) if waited else 0,
-                least=min(end - start, _RETURN_NS) if waited else end - start,
+                tail=tail,
+                least=min(end - start, max(_RETURN_NS, tail)) if waited else end - start,
             )
             free_from = end
 
@@ -240,13 +256,27 @@ class Replay:
         return work
 
     def _batches(self, trace: Trace) -> Iterator[_Wait]:
-        """Find the waits for batches of other processes: those come when they come."""
+        """Find the waits for batches of other processes: those come when they come.
+
+        One that was ready says only that it came before; when, says the worker, where those were recorded: batches are
+        taken in the order in which they were begun.
+        """
         if "dataload" not in trace.stage_names or loads_in_process(trace):
             return
         waiting = trace.stage_tiling.spans_of(trace.stage_names.index("dataload"))
-        for start, end in zip(waiting.start.tolist(), waiting.end.tolist(), strict=True):
+        fetches = trace.ranges.rows(trace.loading & trace.named(trace.ranges, _FETCHED.match))
+        made = fetches.end_ns[np.argsort(fetches["start_ns"], kind="stable")]
+        batch = len(made)
+        for number, (start, end) in enumerate(zip(waiting.start.tolist(), waiting.end.tolist(), strict=True), 1):
+            batch += 1
+            came = end
             if end - start > _BATCH_NS:
-                yield _Wait("batch", start, end, NOTHING, 0, end - start)
+                batch = int(np.where(made <= end, made, _NEVER).argmax()) if made.size else 0
+            elif batch < len(made):
+                came = min(end, int(made[batch]))
+            else:
+                continue
+            yield _Wait("batch", start, end, NOTHING, 0, end - start, came, number)
 
     def saved(self, change: Change) -> int:
         """Return by how much the window shrinks."""
@@ -305,15 +335,18 @@ class _Run:
         finish = begin + max(0, wait.least - gone)
         if wait.kind == "batch":
             if not gone:
-                finish = max(begin, wait.end)
-        elif wait.work >= 0 and not self._skips(wait):
+                own = wait.least if wait.least <= _BATCH_NS else 0
+                finish = max(begin + own, wait.came - wait.number * self._change.sooner_ns)
+        elif wait.work >= 0 and not self._skips(wait, gone):
             if wait.work >= self._done:  # the copy that this very call launches
                 self._run(wait.work + 1)
             finish = max(finish, int(self._end[wait.work]) + wait.tail)
         self._shift = finish - (wait.end - gone_after)
 
-    def _skips(self, wait: _Wait) -> bool:
+    def _skips(self, wait: _Wait, gone: int) -> bool:
         """Tell whether a call does not wait in this replay."""
+        if wait.kind == "free" and gone:
+            return True
         if wait.kind not in self._change.without:
             return False
         self._seen += 1
@@ -413,6 +446,8 @@ def _changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[str, Cha
         if any(cause in _HOST for cause in worthy):
             yield _removing("host", functools.reduce(Spans.__or__, of_host))
         yield from _stage_changes(trace, device, worth)
+        if "dataloader" in worthy and has_loading(trace):
+            yield from _loader_changes(trace, tiling.spans_of(CAUSES.index("dataloader")))
         yield "synchronizing", Change(share=0.5, without=WAITS), Change(without=WAITS)
         reading = trace.ops.rows(trace.named(trace.ops, READING.match))
         read = Spans.merged(reading["start_ns"], reading.end_ns)
@@ -438,6 +473,23 @@ def _stage_changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[st
             spans = trace.stage_tiling.spans_of(label)
             yield _removing(f"python: {stage}", spans - in_ops)
             yield _removing(f"stage: {stage}", spans)
+
+
+def _loader_changes(trace: Trace, waiting: Spans) -> Iterator[tuple[str, Change, Change]]:
+    """Yield what the loader spends most of its time on."""
+    works = [row for row in trace.once(sum_loader_work) if row.work not in (FETCH, COLLATE)]
+    loading = trace.once(weigh_loader)
+    for work in works[:_WORKS]:
+        if loads_in_process(trace):
+            half, all_ = (Change(waiting, share * work.share) for share in (0.5, 1.0))
+        else:
+            ns = work.self_ns // max(1, loading.batches * max(1, loading.workers))
+            half, all_ = (Change(sooner_ns=saved) for saved in (ns // 2, ns))
+        yield f"loader: {work.work}", half, all_
+
+
+_WORKS = 3
+"""Of the loader's work, that many sorts are replayed."""
 
 
 class _Work:

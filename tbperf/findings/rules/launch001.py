@@ -10,7 +10,7 @@ than the work itself.
 Idle time with the causes `launch`, `host_op` and `python`, where at least 30 % of the kernels begin as soon as they
 are launched on an idle device. The gain is that of the replay with this host time removed. Reported from 10 % of
 the window on. Where removing waits for the GPU would save more than half of it, waits are what empties the queue
-(SYNC001, COPY003), and nothing is said here.
+(SYNC001, COPY003): then only what they leave of it counts.
 
 ## Why it costs
 
@@ -57,10 +57,10 @@ def find(trace: TraceReport) -> Iterator[Saying]:
         return
     for device in trace.devices:
         cost = idle_ns(trace, device.device, "launch", "host_op", "python")
-        if cost < LAUNCH_BOUND * device.window_ns:
-            continue
         waits = gain_of(trace, device.device, "synchronizing")
         if waits is not None and waits.high_ns > WAITS_EMPTY_IT * cost:
+            cost -= waits.high_ns
+        if cost < LAUNCH_BOUND * device.window_ns:
             continue
         gain = gain_of(trace, device.device, "host")
         if gain is not None and gain.high_ns < WORTH_TRYING * device.window_ns:
