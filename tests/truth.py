@@ -248,7 +248,7 @@ def run_trial(seed: int, score: Score) -> None:
     draw = random.Random(-seed - 1)  # noqa: S311 - as above
     for name in planted:
         plant, finding = PLANTS[name], findings.get(PLANTS[name].code)
-        same = [other for other in planted if PLANTS[other].code == plant.code]
+        same = [other for other in planted if plant.code in (PLANTS[other].code, *PLANTS[other].also)]
         if finding is None or finding.gain is None or not plant.weighed or len(same) > 1:
             continue
         truth = saved(run, repaired(run.program, name, draw.uniform(*plant.fixed)))

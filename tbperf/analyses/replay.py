@@ -86,7 +86,7 @@ class WhatIf:
 
     device: int
     change: str
-    """A cause of idle time that is removed; ``host``: launch calls, operators and Python together;
+    """A cause of idle time that is removed; ``host``: launch calls, operators and the Python between them;
     ``synchronizing``: no call waits for the device, and by what they do ``waits: sync``, ``waits: reads`` (of small
     values), ``waits: log`` (in the stage that logs), ``waits: copies``; ``python: STAGE``, ``stage: STAGE``: host time
     of a stage, in no operator or all of it; ``loader: WORK``: that work of the loader takes no time; ``pageable``,
@@ -125,7 +125,7 @@ class _Wait:
     work: int
     """Row, in launch order, that it waits for; -1 for none."""
     tail: int
-    """From the end of that work to the return."""
+    """From the end of that work, or from the batch, to the return."""
     least: int
     """What the call takes when there is nothing to wait for."""
     came: int = 0
@@ -236,6 +236,8 @@ class Replay:
                     continue
             waited = work >= 0 and self._end[work] > start
             tail = end - int(self._end[work]) if waited else 0
+            if frees[call] and not waited:  # what it takes by itself comes after a wait
+                tail = end - start
             yield _Wait(
                 kind="log" if in_log[index] and kind != "free" else kind,
                 start=start,
@@ -266,28 +268,36 @@ class Replay:
         waiting = trace.stage_tiling.spans_of(trace.stage_names.index("dataload"))
         fetches = trace.ranges.rows(trace.loading & trace.named(trace.ranges, _FETCHED.match))
         made = fetches.end_ns[np.argsort(fetches["start_ns"], kind="stable")]
+        awaited = waiting.dur > _BATCH_NS
+        taken = np.full(len(waiting), len(made))
+        if made.size:
+            taken[awaited] = [np.where(made <= end, made, _NEVER).argmax() for end in waiting.end[awaited]]
+        known = taken < len(made)
+        handed_over = _typical(waiting.end[known] - made[taken[known]], 0)
         batch = len(made)
-        for number, (start, end) in enumerate(zip(waiting.start.tolist(), waiting.end.tolist(), strict=True), 1):
+        for number, (start, end) in enumerate(zip(waiting.start.tolist(), waiting.end.tolist(), strict=True)):
             batch += 1
             came = end
-            if end - start > _BATCH_NS:
-                batch = int(np.where(made <= end, made, _NEVER).argmax()) if made.size else 0
+            if awaited[number]:
+                batch = int(taken[number])
             elif batch < len(made):
-                came = min(end, int(made[batch]))
+                came = min(end, int(made[batch]) + handed_over)
             else:
                 continue
-            yield _Wait("batch", start, end, NOTHING, 0, end - start, came, number)
+            yield _Wait("batch", start, end, NOTHING, end - max(start, came), end - start, came, number + 1)
 
     def saved(self, change: Change) -> int:
-        """Return by how much the window shrinks."""
-        return _Run(self, change).saved()
+        """Return by how much the window shrinks; where every other wait goes, by how much at least."""
+        turns = (0, 1) if change.without and change.share < 1 else (0,)
+        return min(_Run(self, change, turn).saved() for turn in turns)
 
 
 class _Run:
     """One replay."""
 
-    def __init__(self, replay: Replay, change: Change) -> None:
+    def __init__(self, replay: Replay, change: Change, turn: int) -> None:
         self._replay = replay
+        self._seen = turn
         self._change = change
         removed, share = change.removed, change.share
         dur, gap = replay._dur, replay._gap  # noqa: SLF001 - one thing in two classes
@@ -306,7 +316,6 @@ class _Run:
         self._next = [0] * len(self._of_stream)
         self._done = 0
         self._shift = 0
-        self._seen = 0
         self._lists: tuple[list[int], ...] | None = None
 
     def saved(self) -> int:
@@ -335,8 +344,7 @@ class _Run:
         finish = begin + max(0, wait.least - gone)
         if wait.kind == "batch":
             if not gone:
-                own = wait.least if wait.least <= _BATCH_NS else 0
-                finish = max(begin + own, wait.came - wait.number * self._change.sooner_ns)
+                finish = max(begin, wait.came - wait.number * self._change.sooner_ns) + wait.tail
         elif wait.work >= 0 and not self._skips(wait, gone):
             if wait.work >= self._done:  # the copy that this very call launches
                 self._run(wait.work + 1)
@@ -442,7 +450,7 @@ def _changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[str, Cha
         for cause in worthy:
             if cause not in ("queued", "unknown", "sync"):
                 yield _removing(cause, tiling.spans_of(CAUSES.index(cause)))
-        of_host = [tiling.spans_of(CAUSES.index(cause)) for cause in _HOST]
+        of_host = [_short(tiling.spans_of(CAUSES.index(cause)), cause) for cause in _HOST]
         if any(cause in _HOST for cause in worthy):
             yield _removing("host", functools.reduce(Spans.__or__, of_host))
         yield from _stage_changes(trace, device, worth)
@@ -457,6 +465,15 @@ def _changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[str, Cha
     yield from _Work(trace, device, worth).changes()
 
 
+def _short(spans: Spans, cause: str) -> Spans:
+    """Leave out long stretches of Python: those are code of their own, not what it takes to launch."""
+    keep = spans.dur < (_LONG_NS if cause == "python" else np.inf)
+    return Spans(spans.start[keep], spans.end[keep])
+
+
+_LONG_NS = 500_000
+
+
 def _removing(name: str, spans: Spans) -> tuple[str, Change, Change]:
     return name, Change(spans, 0.5), Change(spans)
 
@@ -469,8 +486,9 @@ def _stage_changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[st
     in_ops = Spans.merged(main["start_ns"], main.end_ns) | Spans.merged(calls["start_ns"], calls.end_ns)
     idle = trace.stage_tiling.within(gaps).total_ns_by_label(len(trace.stage_names))
     for label, stage in enumerate(trace.stage_names):
-        if idle[label] > worth and stage not in ("dataload", "backward"):
-            spans = trace.stage_tiling.spans_of(label)
+        spans = trace.stage_tiling.spans_of(label)
+        costs = idle[label] if stage != "nms" else spans.total_ns  # the idle time that follows from it may come later
+        if costs > worth and stage not in ("dataload", "backward"):
             yield _removing(f"python: {stage}", spans - in_ops)
             yield _removing(f"stage: {stage}", spans)
 
@@ -509,9 +527,11 @@ class _Work:
         """Yield work that could take less time, done in part and done altogether."""
         eligible = self._of(code for code, name in self._names.items() if uses_tensor_cores(name) is False)
         yield from self._faster("tensor_cores", eligible, TENSOR_CORE_SPEEDUP)
-        for family in (*_FAMILIES, "collective"):
+        for family in _FAMILIES:
             rows = self._of(code for code, name in self._names.items() if kernel_family(name) == family)
-            yield from self._gone("collectives" if family == "collective" else f"{family} kernels", rows)
+            yield from self._gone(f"{family} kernels", rows)
+        collectives = self._of(code for code, name in self._names.items() if kernel_family(name) == "collective")
+        yield from self._faster("collectives", collectives, (2.0, np.inf))
         others = [code for code, name in self._names.items() if kernel_family(name) != "collective"]
         dearest = max(others, key=lambda code: self._total[code], default=NONE)
         if dearest != NONE and self._total[dearest] > DOMINANT_SHARE * self._total.sum():

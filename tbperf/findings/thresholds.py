@@ -89,8 +89,10 @@ POWER_CAPPED = Threshold(0.20, "of the samples", "chosen: training runs near the
 PCIE_BUSY = Threshold(0.70, "of the link", "chosen: payload is about 85 % of the link's nominal rate")
 CPU_BUSY = Threshold(90.0, "percent", "chosen: beyond, processes wait for a core")
 
-VALIDATION = Threshold(0.20, "of the training steps", "chosen: Ultralytics validates a tenth of the images by default")
-SAVING = Threshold(0.10, "of the training steps", _CHOICE)
+VALIDATION = Threshold(
+    0.20, "of training and validation", "chosen: Ultralytics validates a tenth of the images by default"
+)
+SAVING = Threshold(0.10, "of the training", _CHOICE)
 NMS = Threshold(0.10, _STEPS, _CHOICE)
 EPOCHS = Threshold(3, "epochs", "chosen: in a shorter run what happens once weighs more than it will")
 

@@ -35,7 +35,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, advise, gain_of, places_of_copies
+from tbperf.findings.finding import Evidence, advise, exposed_ns, gain_of, places_of_copies
 from tbperf.findings.thresholds import EXPOSED, WORTH_TRYING
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def find(trace: TraceReport) -> Iterator[Saying]:
     """Look for exposed copies of pinned or device memory."""
     for device in trace.devices:
         rows = [r for r in trace.memcpy if r.device == device.device and r.host_memory not in ("pageable", "managed")]
-        cost = sum(row.exposed_ns for row in rows)
+        cost = exposed_ns(trace, device.device, rows)
         if not rows or cost < EXPOSED * device.window_ns:
             continue
         gain = gain_of(trace, device.device, "exposed copies")

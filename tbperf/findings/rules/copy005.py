@@ -31,7 +31,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, places_of_copies
+from tbperf.findings.finding import Evidence, Gain, advise, exposed_ns, places_of_copies
 from tbperf.findings.thresholds import MIGRATED
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def find(trace: TraceReport) -> Iterator[Saying]:
     """Look for copies of managed memory."""
     for device in trace.devices:
         rows = [row for row in trace.memcpy if row.device == device.device and row.host_memory == "managed"]
-        cost = sum(row.exposed_ns for row in rows)
+        cost = exposed_ns(trace, device.device, rows)
         if rows and cost >= MIGRATED * device.window_ns:
             evidence = (
                 Evidence("migrations", sum(row.calls for row in rows), "calls"),

@@ -10,7 +10,7 @@ than the work itself.
 Idle time with the causes `launch`, `host_op` and `python`, where at least 30 % of the kernels begin as soon as they
 are launched on an idle device. The gain is that of the replay with this host time removed. Reported from 10 % of
 the window on. Where removing waits for the GPU would save more than half of it, waits are what empties the queue
-(SYNC001, COPY003): then only what they leave of it counts.
+(SYNC001, COPY003): then only what they leave of it counts. Nor do stretches of Python count that HOST001 tells of.
 
 ## Why it costs
 
@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
 from tbperf.findings.finding import Evidence, advise, argument, gain_of, idle_ns, places_of_idle
+from tbperf.findings.rules import host001
 from tbperf.findings.thresholds import LAUNCH_BOUND, STARVED_KERNELS, WAITS_EMPTY_IT, WORTH_TRYING
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def find(trace: TraceReport) -> Iterator[Saying]:
         return
     for device in trace.devices:
         cost = idle_ns(trace, device.device, "launch", "host_op", "python")
+        cost -= sum(saying.cost_ns for saying in host001.find(trace))
         waits = gain_of(trace, device.device, "synchronizing")
         if waits is not None and waits.high_ns > WAITS_EMPTY_IT * cost:
             cost -= waits.high_ns

@@ -62,7 +62,9 @@ def find(trace: TraceReport) -> Iterator[Saying]:
     model = rows["inference"]
     inference = max(model.host_ns, model.gpu_ns or 0)
     parts = {
-        stage: rows[stage].host_ns if rows[stage].idle_ns is None else rows[stage].idle_ns or 0
+        stage: rows[stage].host_ns
+        if rows[stage].idle_ns is None
+        else min(rows[stage].host_ns, rows[stage].idle_ns or 0)
         for stage in AROUND
         if stage in rows
     }
