@@ -90,9 +90,9 @@ class WhatIf:
     ``synchronizing``: no call waits for the device, and by what they do ``waits: sync``, ``waits: reads`` (of small
     values), ``waits: log`` (in the stage that logs), ``waits: copies``; ``python: STAGE``, ``stage: STAGE``: host time
     of a stage, in no operator or all of it; ``loader: WORK``: that work of the loader takes no time; ``pageable``,
-    ``exposed copies``, ``collectives``, ``FAMILY kernels``: that work takes no time; ``tiny kernels``: nor do the
-    operators that launch them; ``tensor_cores``: matrix work that tensor cores could do runs on them; ``dominant
-    kernel``: it runs faster."""
+    ``exposed copies``, ``migrations``, ``collectives``, ``FAMILY kernels``: that work takes no time; ``tiny kernels``:
+    nor do the operators that launch them; ``tensor_cores``: matrix work that tensor cores could do runs on them;
+    ``dominant kernel``: it runs faster."""
     low_ns: int
     """Saved with half of it done (tensor cores: a factor of 1.5; dominant kernel: of 1.25)."""
     high_ns: int
@@ -139,14 +139,13 @@ class Replay:
 
     def __init__(self, trace: Trace, device: int) -> None:
         rows = np.flatnonzero(trace.gpu["device"] == device)
-        start = trace.gpu["start_ns"][rows]
-        launch = np.minimum(trace.gpu_launch_ns[rows], start)
-        rows = rows[np.lexsort((start, launch))]
-        self.rows = rows
+        launch = _launches(trace, rows)
+        order = np.lexsort((trace.gpu["start_ns"][rows], launch))
+        self.rows = rows = rows[order]
         self._start = trace.gpu["start_ns"][rows]
         self._dur = trace.gpu["dur_ns"][rows]
         self._end = self._start + self._dur
-        self._launch = np.minimum(trace.gpu_launch_ns[rows], self._start)
+        self._launch = launch[order]
         streams, self._stream = np.unique(trace.gpu["stream"][rows], return_inverse=True)
         self._of_stream = [np.flatnonzero(self._stream == stream) for stream in range(len(streams))]
         self._window = trace.windows[device]
@@ -409,6 +408,20 @@ class _Run:
             self._end[row] = end
 
 
+def _launches(trace: Trace, rows: Ns) -> Ns:
+    """Return when work was launched; where no launch is known, before what follows on its stream, as streams queue."""
+    start, stream = trace.gpu["start_ns"][rows], trace.gpu["stream"][rows]
+    launch: Ns = np.minimum(trace.gpu_launch_ns[rows], start)
+    unknown = trace.launched_by[rows] < 0
+    if unknown.any() and not unknown.all():
+        for number in np.unique(stream[unknown]).tolist():
+            mine = np.flatnonzero(stream == number)
+            mine = mine[np.argsort(start[mine], kind="stable")]
+            no_later = np.minimum.accumulate(launch[mine][::-1])[::-1]
+            launch[mine] = np.where(unknown[mine], no_later, launch[mine])
+    return launch
+
+
 def _typical(values: Ns, otherwise: int) -> int:
     return int(np.median(values)) if values.size else otherwise
 
@@ -542,9 +555,9 @@ class _Work:
         if pageable.any() and self._ns(pageable) + blocked > self._worth:
             faster, hidden = (Change(without=("copies",), scale=_scale(pageable, by)) for by in (0.5, 0.0))
             yield "pageable", faster, hidden
-        exposed: _Mask = self._copies & ~pageable
-        if self._ns(exposed) > self._worth:
-            yield "exposed copies", Change(scale=_scale(exposed, 0.5)), Change(scale=_scale(exposed, 0.0))
+        managed: _Mask = self._copies & (self._trace.gpu["host_memory"] == HOST_MEMORY.index("managed"))
+        yield from self._faster("exposed copies", self._copies & ~pageable & ~managed, (2.0, np.inf))
+        yield from self._faster("migrations", managed, (2.0, np.inf))
         tiny: _Mask = self.kernels & (self._trace.gpu["dur_ns"] < TINY_NS)
         if 2 * tiny.sum() >= self.kernels.sum():
             ops = self._launching(tiny)
