@@ -89,10 +89,10 @@ class WhatIf:
     """A cause of idle time that is removed; ``host``: launch calls, operators and the Python between them;
     ``synchronizing``: no call waits for the device, and by what they do ``waits: sync``, ``waits: reads`` (of small
     values), ``waits: log`` (in the stage that logs), ``waits: copies``; ``python: STAGE``, ``stage: STAGE``: host time
-    of a stage, in no operator or all of it; ``loader: WORK``: that work of the loader takes no time; ``pageable``,
-    ``exposed copies``, ``migrations``, ``collectives``, ``FAMILY kernels``: that work takes no time; ``tiny kernels``:
-    nor do the operators that launch them; ``tensor_cores``: matrix work that tensor cores could do runs on them;
-    ``dominant kernel``: it runs faster."""
+    of a stage, in no operator or call (in a trace without operators: stretches of at least 0.5 ms) or all of it;
+    ``loader: WORK``: that work of the loader takes no time; ``pageable``, ``exposed copies``, ``migrations``,
+    ``collectives``, ``FAMILY kernels``: that work takes no time; ``tiny kernels``: nor do the operators that launch
+    them; ``tensor_cores``: matrix work that tensor cores could do runs on them; ``dominant kernel``: it runs faster."""
     low_ns: int
     """Saved with half of it done (tensor cores: a factor of 1.5; dominant kernel: of 1.25)."""
     high_ns: int
@@ -463,7 +463,8 @@ def _changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[str, Cha
         for cause in worthy:
             if cause not in ("queued", "unknown", "sync"):
                 yield _removing(cause, tiling.spans_of(CAUSES.index(cause)))
-        of_host = [_short(tiling.spans_of(CAUSES.index(cause)), cause) for cause in _HOST]
+        of_host = [tiling.spans_of(CAUSES.index(cause)) for cause in _HOST]
+        of_host[_HOST.index("python")] = _of_length(of_host[_HOST.index("python")], most=_LONG_NS)
         if any(cause in _HOST for cause in worthy):
             yield _removing("host", functools.reduce(Spans.__or__, of_host))
         yield from _stage_changes(trace, device, worth)
@@ -478,13 +479,13 @@ def _changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[str, Cha
     yield from _Work(trace, device, worth).changes()
 
 
-def _short(spans: Spans, cause: str) -> Spans:
-    """Leave out long stretches of Python: those are code of their own, not what it takes to launch."""
-    keep = spans.dur < (_LONG_NS if cause == "python" else np.inf)
+def _of_length(spans: Spans, least: float = 0, most: float = np.inf) -> Spans:
+    keep = (spans.dur >= least) & (spans.dur < most)
     return Spans(spans.start[keep], spans.end[keep])
 
 
 _LONG_NS = 500_000
+"""A longer stretch of Python is code of its own, not what it takes to launch."""
 
 
 def _removing(name: str, spans: Spans) -> tuple[str, Change, Change]:
@@ -497,12 +498,16 @@ def _stage_changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[st
     main = trace.ops.rows(trace.ops["thread"] == trace.main_thread)
     calls = trace.api.rows(trace.api["thread"] == trace.main_thread)
     in_ops = Spans.merged(main["start_ns"], main.end_ns) | Spans.merged(calls["start_ns"], calls.end_ns)
+    system = trace.os.rows(trace.os["thread"] == trace.main_thread)
+    in_ops |= Spans.merged(system["start_ns"], system.end_ns)
     idle = trace.stage_tiling.within(gaps).total_ns_by_label(len(trace.stage_names))
     for label, stage in enumerate(trace.stage_names):
         spans = trace.stage_tiling.spans_of(label)
         costs = idle[label] if stage != "nms" else spans.total_ns  # the idle time that follows from it may come later
         if costs > worth and stage not in ("dataload", "backward"):
-            yield _removing(f"python: {stage}", spans - in_ops)
+            quiet = spans - in_ops
+            # Without operators, what lies between two calls may be one; long stretches are at least no launching.
+            yield _removing(f"python: {stage}", quiet if trace.has("ops") else _of_length(quiet, _LONG_NS))
             yield _removing(f"stage: {stage}", spans)
 
 
