@@ -370,28 +370,32 @@ def _load(run, step, fault, ready, period):
 
 
 def _preprocess(run, step):
-    """Pageable, blocking, exposed: bytes copied to the device, one way or the other."""
+    """Pageable, blocking, exposed: bytes copied to the device, one way or the other; aside: on a stream of its own."""
+    side = SIDE if run.program.strength("aside") else COMPUTE
     with run.stage("preprocess"):
         with run.operator("aten::to"):
             run.spend(run.program.op_ns)
-            run.copy("HtoD", 2_000_000, "pinned")
+            run.copy("HtoD", 2_000_000, "pinned", stream=side)
         for fault, memory, api in (
             ("pageable", "pageable", ""),
             ("blocking", "pinned", "cudaMemcpy"),
             ("exposed", "pinned", ""),
+            ("aside", "pinned", ""),
         ):
             if size := round(run.program.strength(fault)):
                 with run.operator("aten::to"):
                     run.spend(run.program.op_ns)
-                    run.copy("HtoD", size, memory, waits=fault != "exposed", api=api)
-        _compute(run, "elementwise_kernel<128, 4, divide>", (step, "preprocess"), 0.3)
+                    stream = SIDE if fault == "aside" else COMPUTE
+                    run.copy("HtoD", size, memory, stream=stream, waits=fault in ("pageable", "blocking"), api=api)
+        name = "elementwise_kernel<128, 4, divide>"
+        _compute(run, name, (step, "preprocess"), 0.3, after=run.free.get(side, 0))
 
 
-def _compute(run, name, key, size=1.0, op="aten::mul"):
+def _compute(run, name, key, size=1.0, op="aten::mul", *, after=0):
     with run.operator(op):
         slow = 1 + run.program.strength("slow host")
         run.spend(run.drawn(run.program.op_ns * slow, (key, "host")))
-        run.kernel(name, run.drawn(run.program.kernel_ns * size, (key, "kernel")))
+        run.kernel(name, run.drawn(run.program.kernel_ns * size, (key, "kernel")), after=after)
 
 
 FAST, SLOW = "sm80_xmma_fprop_implicit_gemm_f16f16_f16f32_tensorop_{}", "implicit_convolve_sgemm<float, float, {}>"

@@ -79,7 +79,6 @@ PLANTS = {
         thresholds.LAUNCH_BOUND,
         "host_op",
         fixed=(1.0, 1.0),
-        least=thresholds.WORTH_TRYING,
     ),
     "tiny": Plant("LAUNCH002", _count(200, 800), thresholds.TINY_COST, also=("LAUNCH001",), least=0.0),
     "python": Plant("HOST001", _step(0.5, 2.0), thresholds.PYTHON, "python"),
@@ -100,7 +99,7 @@ PLANTS = {
     "hot": Plant("HW001", _between(0.0, 0.6), thresholds.THROTTLED, weighed=False),
     "capped": Plant("HW002", _between(0.0, 0.9), thresholds.POWER_CAPPED, weighed=False),
 }
-TURNS = (None, None, *PLANTS, "tables", "slow host", "exchange")
+TURNS = (None, None, *PLANTS, "syncs", "starved", "tables", "slow host", "exchange")
 """What is planted first, in turn: nothing, and twice what is found too rarely to tell how often it is found."""
 LATE = ("starved", "few workers", "in process", "slow transform", "slow storage")
 OF_THE_LOADER = {"slow transform": 0.7 * 0.85, "slow storage": 0.8 * 0.85}
@@ -176,7 +175,8 @@ def cost_of(run: Simulation, name: str) -> float:
         return run.told[name]
     if name == "slow host":  # what waits leave of it: where they empty the queue, they are told
         alone = simulate(functools.reduce(lambda program, wait: repaired(program, wait, 1.0), WAITING, run.program))
-        return min(one.causes()[plant.cause] / one.window_ns for one in (run, alone))
+        idle = min(one.causes()[plant.cause] / one.window_ns for one in (run, alone))
+        return min(idle, saved(run, run.program.without(name)))
     if plant.cause is not None:
         return run.causes()[plant.cause] / run.window_ns
     if name == "dominant":  # of the kernel time

@@ -14,6 +14,7 @@ altogether: that is the range of what it saves.
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 from dataclasses import dataclass, field
@@ -28,7 +29,15 @@ from tbperf.analyses.loader import COLLATE, FETCH, has_loading, sum_loader_work,
 from tbperf.analyses.rows import Rows
 from tbperf.intervals import NOTHING, Spans, sum_by
 from tbperf.trace import COPY_KINDS, HOST_MEMORY, NONE, Kind
-from tbperf.trace.names import COLLECTIVE, COPY_CALL, SYNCHRONIZE, kernel_family, uses_tensor_cores
+from tbperf.trace.names import (
+    ASYNC_COPY_CALL,
+    COLLECTIVE,
+    COPY_CALL,
+    GRAPH_LAUNCH,
+    SYNCHRONIZE,
+    kernel_family,
+    uses_tensor_cores,
+)
 from tbperf.trace.stages import LOADER_PREFIX
 
 if TYPE_CHECKING:
@@ -92,7 +101,8 @@ class WhatIf:
     of a stage, in no operator or call (in a trace without operators: stretches of at least 0.5 ms) or all of it;
     ``loader: WORK``: that work of the loader takes no time; ``pageable``, ``exposed copies``, ``migrations``,
     ``collectives``, ``FAMILY kernels``: that work takes no time; ``tiny kernels``: nor do the operators that launch
-    them; ``tensor_cores``: matrix work that tensor cores could do runs on them; ``dominant kernel``: it runs faster."""
+    them; ``tensor_cores``: matrix work that tensor cores could do runs on them; ``dominant kernel``: it runs faster;
+    ``copies beside kernels``: pinned uploads run on a stream of their own."""
     low_ns: int
     """Saved with half of it done (tensor cores: a factor of 1.5; dominant kernel: of 1.25)."""
     high_ns: int
@@ -151,6 +161,26 @@ class Replay:
         self._window = trace.windows[device]
         self._explain_starts(trace.resolution_ns, trace.named(trace.gpu, COLLECTIVE.match)[rows])
         self.waits = sorted([*self._waits(trace), *self._batches(trace)], key=lambda wait: wait.start)
+
+    def beside(self, chosen: _Mask, part: int = 1) -> Replay:
+        """Return the replay with some work, every so many of it, on a stream of its own; what followed waits for it."""
+        moved = np.zeros(self._stream.shape, np.bool_)
+        moved[np.flatnonzero(chosen[self.rows])[::part]] = True
+        depends = dict(self._depends)
+        for mine in self._of_stream:
+            copied, following = mine[:-1][moved[mine[:-1]]], mine[1:][moved[mine[:-1]]]
+            waits = ~moved[following]
+            for row, before in zip(following[waits].tolist(), copied[waits].tolist(), strict=True):
+                depends[row] = [before, int(self._gap[row])]
+        streams = len(self._of_stream)
+        stream = np.where(moved, streams, self._stream)
+        other = copy.copy(self)
+        vars(other).update(
+            _depends=sorted(depends.items()),
+            _stream=stream,
+            _of_stream=[np.flatnonzero(stream == number) for number in range(streams + 1)],
+        )
+        return other
 
     @property
     def stops(self) -> int:
@@ -451,7 +481,27 @@ def explore(trace: Trace) -> Rows[WhatIf]:
             high = known[name] = max(0, replay.saved(whole))
             low = max(0, replay.saved(part)) if high else 0
             found.append(WhatIf(device, name, min(low, high), max(low, high)))
+        found += _copies_beside(trace, device, replay, WORTH_SHARE * (end - start))
     return Rows(sorted(found, key=lambda row: -row.high_ns))
+
+
+def _copies_beside(trace: Trace, device: int, replay: Replay, worth: float) -> Iterator[WhatIf]:
+    """Yield what pinned uploads would save on a stream of their own.
+
+    They need no result of the device, and are into memory of their own as long as no graph reads it at a fixed
+    place; copies of other directions wait for what they copy, and calls that block need their data at once.
+    """
+    gpu = trace.gpu
+    uploads = (gpu["device"] == device) & (gpu["copy_kind"] == COPY_KINDS.index("HtoD"))
+    uploads &= gpu["host_memory"] == HOST_MEMORY.index("pinned")
+    uploads &= trace.launched_by >= 0
+    if not uploads.any() or trace.named(trace.api, GRAPH_LAUNCH.match).any():
+        return
+    at_once = trace.named(trace.api, ASYNC_COPY_CALL.match)
+    uploads[uploads] = at_once[trace.launched_by[uploads]]
+    if int(gpu["dur_ns"][uploads].sum()) > worth:
+        half, all_ = (max(0, replay.beside(uploads, part).saved(Change())) for part in (2, 1))
+        yield WhatIf(device, "copies beside kernels", min(half, all_), max(half, all_))
 
 
 def _changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[str, Change, Change]]:

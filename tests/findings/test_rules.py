@@ -14,6 +14,7 @@ from tbperf.findings import diagnose
 from tbperf.trace import Gpu
 from tbperf.trace.run import Run, StepTimes
 from tests.draw import Timeline
+from tests.simulate import Fault, Program, simulate
 
 SECOND = 1_000_000_000
 
@@ -368,6 +369,22 @@ def test_too_few_workers_are_told_with_the_number_that_is_needed():
         "from": 1,
         "to": 2,
     }
+
+
+@pytest.mark.parametrize(
+    ("faults", "action"),
+    [
+        ([Fault("exposed", 40e6)], "overlap the copies (HtoD pinned most of all)"),
+        ([Fault("exposed", 60e6), Fault("slow host", 20)], "copy less (HtoD pinned most of all)"),
+    ],
+)
+def test_a_stream_of_their_own_is_advised_for_copies_that_it_would_hide(faults, action):
+    report = examine(simulate(Program(steps=4, ops=16, faults=tuple(faults))).trace())
+
+    (found,) = [finding for finding in diagnose([report]) if finding.code == "COPY002"]
+
+    assert found.advice[0]["action"].startswith(action)
+    assert "saved if uploads ran on a stream of their own" in {evidence.name for evidence in found.evidence}
 
 
 def test_in_a_run_of_few_epochs_validation_and_saving_are_not_judged():

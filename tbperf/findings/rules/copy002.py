@@ -8,7 +8,9 @@ beside kernels.
 ## How it is measured
 
 Time of pinned or device-to-device copies in which no kernel runs, from 5 % of the window on. The gain is that of the
-replay with these copies taking half their time, and none.
+replay with these copies taking half their time, and none. Another replay puts the pinned uploads on a stream of their
+own, where what follows waits for them: what that saves is told where it can be known (uploads need no result of the
+device; with CUDA graphs, which read them at a fixed place, nothing is said), and decides what is advised.
 
 ## Why it costs
 
@@ -55,17 +57,24 @@ def find(trace: TraceReport) -> Iterator[Saying]:
         if gain is not None and gain.high_ns < WORTH_TRYING * device.window_ns:
             continue
         top = rows[0]
-        evidence = (
+        evidence = [
             Evidence("copies", sum(row.calls for row in rows), "calls"),
             Evidence("moved", sum(row.bytes or 0 for row in rows), "B"),
             Evidence("speed of the dearest sort", top.bytes_per_s or 0.0, "B/s"),
             Evidence("sizes copied again and again", sum(row.repeated_sizes for row in rows), "sizes"),
-        )
+        ]
+        beside = gain_of(trace, device.device, "copies beside kernels")
         what = " ".join(filter(None, (top.copy_kind, top.host_memory)))
+        overlap = advise(f"overlap the copies ({what} most of all) with compute on a stream of their own")
+        less = advise(f"copy less ({what} most of all): uint8 images, converted on the GPU; what is there already")
+        if beside:
+            evidence.append(Evidence("saved if uploads ran on a stream of their own", beside.high_ns, "ns"))
+        useless = beside is not None and beside.high_ns < WORTH_TRYING * device.window_ns
+        advice = (less,) if useless else (overlap, less)
         yield Saying(
             cost,
             evidence,
-            (advise(f"overlap the copies ({what} most of all) with compute on a stream of their own"),),
+            advice,
             device.device,
             gain,
             "medium",
