@@ -375,7 +375,7 @@ def test_too_few_workers_are_told_with_the_number_that_is_needed():
     ("faults", "action"),
     [
         ([Fault("exposed", 40e6)], "overlap the copies (HtoD pinned most of all)"),
-        ([Fault("exposed", 60e6), Fault("slow host", 20)], "copy less (HtoD pinned most of all)"),
+        ([Fault("exposed", 60e6), Fault("validation", 8e6)], "copy less (HtoD pinned most of all)"),
     ],
 )
 def test_a_stream_of_their_own_is_advised_for_copies_that_it_would_hide(faults, action):
