@@ -287,6 +287,16 @@ CASES = [
         "medium",
     ),
     Case(
+        "LOADER002",
+        recorded(on_the_cpu(fetch=101), "train", workers=0, cache=False),
+        recorded(on_the_cpu(fetch=99), "train", workers=0, cache=False),
+        101_000,
+        0.101,
+        (50_500, 101_000),
+        ("cache", False, "ram"),
+        "medium",
+    ),
+    Case(
         "LOADER003",
         loading(("Mosaic", 0.41), 101),
         loading(("Mosaic", 0.39), 101),
