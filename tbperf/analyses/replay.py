@@ -104,7 +104,8 @@ class WhatIf:
     them; ``tensor_cores``: matrix work that tensor cores could do runs on them; ``dominant kernel``: it runs faster;
     ``copies beside kernels``: pinned uploads run on a stream of their own."""
     low_ns: int
-    """Saved with half of it done (tensor cores: a factor of 1.5; dominant kernel: of 1.25)."""
+    """Saved with half of it done (tensor cores: a factor of 1.5; dominant kernel: of 1.25); of waits, with
+    every other one, whichever half saves less.  0 where all of it saves less than 1 % of the window."""
     high_ns: int
     """Saved with all of it done (tensor cores: a factor of 3; dominant kernel: of 2)."""
 
@@ -465,7 +466,8 @@ def explore(trace: Trace) -> Rows[WhatIf]:
     found = []
     for device in trace.devices:
         start, end = trace.windows[device]
-        changes = list(_changes(trace, device, WORTH_SHARE * (end - start)))
+        worth = WORTH_SHARE * (end - start)
+        changes = list(_changes(trace, device, worth))
         if not changes:
             continue
         replay = Replay(trace, device)
@@ -479,9 +481,9 @@ def explore(trace: Trace) -> Rows[WhatIf]:
             if name.startswith("waits: ") and (name[7:] not in kinds or not known.get("synchronizing", 1)):
                 continue
             high = known[name] = max(0, replay.saved(whole))
-            low = max(0, replay.saved(part)) if high else 0
+            low = max(0, replay.saved(part)) if high > worth else 0  # a range is wanted of what is worth a finding
             found.append(WhatIf(device, name, min(low, high), max(low, high)))
-        found += _copies_beside(trace, device, replay, WORTH_SHARE * (end - start))
+        found += _copies_beside(trace, device, replay, worth)
     return Rows(sorted(found, key=lambda row: -row.high_ns))
 
 
