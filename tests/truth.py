@@ -99,7 +99,7 @@ PLANTS = {
     "hot": Plant("HW001", _between(0.0, 0.6), thresholds.THROTTLED, weighed=False),
     "capped": Plant("HW002", _between(0.0, 0.9), thresholds.POWER_CAPPED, weighed=False),
 }
-TURNS = (None, None, *PLANTS, "syncs", "starved", "tables", "slow host", "exchange")
+TURNS = (None, None, *PLANTS, "syncs", "starved", "slow transform", "slow storage", "tables", "slow host", "exchange")
 """What is planted first, in turn: nothing, and twice what is found too rarely to tell how often it is found."""
 LATE = ("starved", "few workers", "in process", "slow transform", "slow storage")
 OF_THE_LOADER = {"slow transform": 0.7 * 0.85, "slow storage": 0.8 * 0.85}
@@ -182,9 +182,13 @@ def cost_of(run: Simulation, name: str) -> float:
     if name == "dominant":  # of the kernel time
         whole = sum(end - start for start, end, *_ in run.work)
         return run.program.steps * run.program.strength(name) / whole
-    if name in ("blocking", "tables", "exchange"):  # what the waiting costs, not the copy; all of each collective
-        return saved(run, repaired(run.program, name, 1.0))
-    return saved(run, run.program.without(name))
+    # What blocking costs is the waiting, not the copy; of collectives, all of each.
+    whole = name in ("blocking", "tables", "exchange")
+    gone = saved(run, repaired(run.program, name, 1.0) if whole else run.program.without(name))
+    if name in ("layout", "fills", "casts"):  # kernel time, where that is saved, too
+        kernels = 3 * run.program.ops * run.program.steps * run.program.strength(name)
+        return min(kernels / run.window_ns, gone)
+    return gone
 
 
 def saved(run: Simulation, other: Program) -> float:

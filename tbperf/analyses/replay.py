@@ -95,10 +95,10 @@ class WhatIf:
 
     device: int
     change: str
-    """A cause of idle time that is removed; ``host``: launch calls, operators and the Python between them;
-    ``synchronizing``: no call waits for the device, and by what they do ``waits: sync``, ``waits: reads`` (of small
-    values), ``waits: log`` (in the stage that logs), ``waits: copies``; ``python: STAGE``, ``stage: STAGE``: host time
-    of a stage, in no operator or call (in a trace without operators: stretches of at least 0.5 ms) or all of it;
+    """A cause of idle time that is removed; ``host``: launch calls, operators and Python, but for stretches of 0.5 ms
+    and more; ``synchronizing``: no call waits for the device, and by what they do ``waits: sync``, ``waits: reads`` (of
+    small values), ``waits: log`` (in the stage that logs), ``waits: copies``; ``python: STAGE``, ``stage: STAGE``: host
+    time of a stage, in no operator or call (in a trace without operators: stretches of at least 0.5 ms) or all of it;
     ``loader: WORK``: that work of the loader takes no time; ``pageable``, ``exposed copies``, ``migrations``,
     ``collectives``, ``FAMILY kernels``: that work takes no time; ``tiny kernels``: nor do the operators that launch
     them; ``tensor_cores``: matrix work that tensor cores could do runs on them; ``dominant kernel``: it runs faster;
@@ -515,8 +515,7 @@ def _changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[str, Cha
         for cause in worthy:
             if cause not in ("queued", "unknown", "sync"):
                 yield _removing(cause, tiling.spans_of(CAUSES.index(cause)))
-        of_host = [tiling.spans_of(CAUSES.index(cause)) for cause in _HOST]
-        of_host[_HOST.index("python")] = _of_length(of_host[_HOST.index("python")], most=_LONG_NS)
+        of_host = [_of_length(tiling.spans_of(CAUSES.index(cause)), most=_LONG_NS) for cause in _HOST]
         if any(cause in _HOST for cause in worthy):
             yield _removing("host", functools.reduce(Spans.__or__, of_host))
         yield from _stage_changes(trace, device, worth)
@@ -537,7 +536,7 @@ def _of_length(spans: Spans, least: float = 0, most: float = np.inf) -> Spans:
 
 
 _LONG_NS = 500_000
-"""A longer stretch of Python is code of its own, not what it takes to launch."""
+"""A longer stretch without a launch is work of the host itself, not what it takes to launch."""
 
 
 def _removing(name: str, spans: Spans) -> tuple[str, Change, Change]:

@@ -9,9 +9,10 @@ than the work itself.
 
 Idle time with the causes `launch`, `host_op` and `python`, where at least 30 % of the kernels begin as soon as they
 are launched on an idle device. The gain is that of the replay with this host time removed, but for stretches of
-Python of 0.5 ms and more, and the cost is no more than that. Reported from 10 % of the window on. Where removing
-waits for the GPU would save more than half of it, waits are what empties the queue (SYNC001, COPY003): then only what
-they leave of it counts. Nor do stretches of Python count that HOST001 tells of.
+0.5 ms and more (an operator that computes on the host, a Python loop), and the cost is no more than that. Reported
+from 10 % of the window on. Where removing waits for the GPU would save more than half of it, waits are what empties
+the queue (SYNC001, COPY003): then only what they leave of it counts. Nor do stretches of Python count that HOST001
+tells of.
 
 ## Why it costs
 
