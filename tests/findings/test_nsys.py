@@ -1,5 +1,7 @@
 """Findings of Nsight Systems' exports, which hold no operators unless the program was told to write them."""
 
+from pathlib import Path
+
 import pytest
 
 from tbperf.analyses import examine
@@ -52,3 +54,18 @@ def test_with_operators_it_is_python_again(tmp_path):
     assert found.title == "Python code holds up the stage loss"
     assert found.confidence == "medium"
     assert found.cost_ns == pytest.approx(3_000_000, abs=120_000)
+
+
+NSYS = Path(__file__).parents[3] / "shared" / "corpus" / "nsys"
+
+
+@pytest.mark.skipif(not NSYS.is_dir(), reason="the corpus of real exports is not here")
+def test_of_real_exports_without_operators_no_python_is_told():
+    """And weights that are streamed from the host in every step are told, though not all launches are there."""
+    reports = [examine(read_trace(source)) for path in sorted(NSYS.glob("*.sqlite")) for source in find_traces(path)]
+    findings = [(finding, report) for report in reports for finding in diagnose([report])]
+
+    assert len(reports) > 4
+    assert not [finding for finding, report in findings if "Python" in finding.title and not report.operators]
+    streamed = {(finding.code, finding.device) for finding, report in findings if "h100-2gpu" in report.path}
+    assert {("COPY002", 0), ("COPY002", 1)} <= streamed
