@@ -18,12 +18,18 @@ import time
 import traceback
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tbperf.analyses import examine
 from tbperf.errors import TraceFormatError
 from tbperf.readers import Source, read_trace
 from tbperf.render import render_json, render_text
 from tbperf.report import report_on
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tbperf.trace import Trace
 
 ROOT = Path(__file__).parents[2]
 EVENTS = 40
@@ -114,45 +120,62 @@ def analyze(data: bytes) -> str:
         trace = read_trace(source, jobs=1)
     except TraceFormatError:
         return "refused"
-    report = report_on([examine(trace)])
-    json.loads(render_json(report))
-    render_text(report)
+    report([trace])
     return "truncated" if trace.truncated else "salvaged" if trace.dropped or trace.notes else "read"
 
 
+def report(traces: Sequence[Trace]) -> None:
+    """Do with what was read all that `tbperf analyze` does."""
+    found = report_on([examine(trace) for trace in traces])
+    json.loads(render_json(found))
+    render_text(found)
+
+
 def run(count: int, seed: int, paths: list[Path]) -> int:
-    """Analyze so many damaged inputs; return how many raised what they must not."""
-    rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
+    """Analyze so many damaged traces; return how many raised what they must not."""
     start_from = seeds(paths)
-    became: Counter[str] = Counter()
-    begun = time.monotonic()
-    for number in range(count):
+
+    def draw(rng: random.Random) -> bytes:
         data = damaged(rng.choice(start_from), rng)
         if rng.random() < 0.1:  # noqa: PLR2004
             data = gzip.compress(data, 1)
             if rng.random() < 0.5:  # noqa: PLR2004
                 data = damaged(data, rng)
+        return data
+
+    return campaign(count, seed, draw, analyze, ".json")
+
+
+def campaign(
+    count: int, seed: int, draw: Callable[[random.Random], bytes], analyze: Callable[[bytes], str], suffix: str
+) -> int:
+    """Draw and analyze so many inputs, keep those that raise anything, and return how many did."""
+    rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
+    became: Counter[str] = Counter()
+    begun = time.monotonic()
+    for number in range(count):
+        data = draw(rng)
         try:
             became[analyze(data)] += 1
         except Exception:  # noqa: BLE001 - that is what is looked for
             became["raised"] += 1
-            kept = Path(f"fuzz-{seed}-{number}.json")
+            kept = Path(f"fuzz-{seed}-{number}{suffix}")
             kept.write_bytes(data)
-            print(f"{kept}:\n{traceback.format_exc(limit=-3)}", flush=True)
+            print(f"{kept}:\n{traceback.format_exc(limit=-4)}", flush=True)
     rate = count / (time.monotonic() - begun)
     print(f"{count:,} inputs, seed {seed}, {rate:.0f} a second: {dict(became)}")
     return became["raised"]
 
 
-def main() -> None:
-    """Run and exit with 1 where anything was raised."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(description: str | None, run: Callable[[int, int, list[Path]], int], count: int) -> None:
+    """Run, and exit with 1 where anything was raised."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("paths", type=Path, nargs="*")
-    options.add_argument("--count", type=int, default=100_000)
+    options.add_argument("--count", type=int, default=count)
     options.add_argument("--seed", type=int, default=0)
     given = options.parse_args()
     sys.exit(bool(run(given.count, given.seed, given.paths)))
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, run, 100_000)

@@ -9,24 +9,21 @@ fuzz-<seed>-<number>.sqlite in the current folder.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
-import random
 import shutil
 import sqlite3
 import sys
 import tempfile
-import time
-import traceback
-from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tbperf.analyses import examine
+import fuzz
+
 from tbperf.errors import TraceFormatError
 from tbperf.readers import find_traces, read_trace
-from tbperf.render import render_json, render_text
-from tbperf.report import report_on
+
+if TYPE_CHECKING:
+    import random
 
 ROOT = Path(__file__).parents[2]
 VALUES = (
@@ -47,10 +44,9 @@ VALUES = (
     "",
     "1",
 )
-REFUSED = (TraceFormatError,)
 
 
-def draw(path: Path) -> Path:
+def drawn(path: Path) -> Path:
     """Write an export with a row or two in every table, in small pages."""
     sys.path.insert(0, str(ROOT))
     from tests.draw import Timeline
@@ -109,50 +105,28 @@ def with_other_values(path: Path, rng: random.Random) -> None:
         database.commit()
 
 
-def analyze(path: Path) -> str:
-    """Read, examine and render one input; return what became of it."""
-    try:
-        traces = [read_trace(source) for source in find_traces(path)]
-    except REFUSED:
-        return "refused"
-    report = report_on([examine(trace) for trace in traces])
-    json.loads(render_json(report))
-    render_text(report)
-    return "read with losses" if any(trace.dropped for trace in traces) else "read"
-
-
 def run(count: int, seed: int, paths: list[Path]) -> int:
-    """Analyze so many damaged inputs; return how many raised what they must not."""
-    rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
-    became: Counter[str] = Counter()
-    begun = time.monotonic()
+    """Analyze so many damaged exports; return how many raised what they must not."""
     with tempfile.TemporaryDirectory() as folder:
-        seeds = [draw(Path(folder, "seed.sqlite")), *paths]
+        start_from = [drawn(Path(folder, "seed.sqlite")), *paths]
         path = Path(folder, "fuzzed.sqlite")
-        for number in range(count):
-            shutil.copyfile(rng.choice(seeds), path)
+
+        def draw(rng: random.Random) -> bytes:
+            shutil.copyfile(rng.choice(start_from), path)
             (with_other_bytes if rng.random() < 0.5 else with_other_values)(path, rng)  # noqa: PLR2004
+            return path.read_bytes()
+
+        def analyze(data: bytes) -> str:
+            path.write_bytes(data)
             try:
-                became[analyze(path)] += 1
-            except Exception:  # noqa: BLE001 - that is what is looked for
-                became["raised"] += 1
-                kept = Path(f"fuzz-{seed}-{number}.sqlite")
-                shutil.copyfile(path, kept)
-                print(f"{kept}:\n{traceback.format_exc(limit=-4)}", flush=True)
-    rate = count / (time.monotonic() - begun)
-    print(f"{count:,} inputs, seed {seed}, {rate:.0f} a second: {dict(became)}")
-    return became["raised"]
+                traces = [read_trace(source) for source in find_traces(path)]
+            except TraceFormatError:
+                return "refused"
+            fuzz.report(traces)
+            return "read with losses" if any(trace.dropped for trace in traces) else "read"
 
-
-def main() -> None:
-    """Run and exit with 1 where anything was raised."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("paths", type=Path, nargs="*")
-    options.add_argument("--count", type=int, default=10_000)
-    options.add_argument("--seed", type=int, default=0)
-    given = options.parse_args()
-    sys.exit(bool(run(given.count, given.seed, given.paths)))
+        return fuzz.campaign(count, seed, draw, analyze, ".sqlite")
 
 
 if __name__ == "__main__":
-    main()
+    fuzz.main(__doc__, run, 10_000)

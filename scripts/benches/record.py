@@ -32,7 +32,7 @@ def ended(trainer):
     steps.append([time.perf_counter_ns() - trainer.begun[0], time.process_time_ns() - trainer.begun[1]])
     begun(trainer)
 
-model = YOLO("yolov8n.yaml")
+model = YOLO(MODEL)
 model.add_callback("on_train_epoch_start", begun)
 model.add_callback("on_train_batch_end", ended)
 model.train(data=DATA, epochs=1, imgsz=IMGSZ, batch=8, workers=0, device="cpu", plots=False, val=False,
@@ -41,10 +41,10 @@ json.dump(steps, open("steps.json", "w"))
 """
 
 COUNTING = """
-import json, os, sys, time
+import collections, json, os, sys, time
 sys.path.insert(0, BOOTSTRAP)
 from tbperf_inside import guard
-spent, calls, inside = [0], [0], [False]
+spent, inside = collections.defaultdict(list), [False]
 call = guard.Guard.__call__
 
 def counted(self, function, *args, **kwargs):
@@ -55,13 +55,12 @@ def counted(self, function, *args, **kwargs):
     try:
         return call(self, function, *args, **kwargs)
     finally:
-        spent[0] += time.perf_counter_ns() - began
-        calls[0] += 1
+        spent[getattr(function, "__qualname__", repr(type(function)))].append(time.perf_counter_ns() - began)
         inside[0] = False
 
 guard.Guard.__call__ = counted
 import atexit
-atexit.register(lambda: json.dump([spent[0], calls[0]], open("inside.json", "w")))
+atexit.register(lambda: spent and json.dump(spent, open("inside.json", "w")))  # not of the parent
 """
 
 NEVER = ("--steps", "1000000")
@@ -75,18 +74,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=240)
     parser.add_argument("--imgsz", type=int, default=160)
+    parser.add_argument("--model", default="yolov8n.yaml", help="a smaller one has shorter steps, which shows more")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         data = write_dataset(place / "data", images=options.images, size=options.imgsz)
+        model = Path(options.model)
+        model = model.resolve() if model.exists() else model
         program = PROGRAM.replace("DATA", repr(str(data))).replace("IMGSZ", str(options.imgsz))
+        program = program.replace("MODEL", repr(str(model)))
         (place / "program.py").write_text(program)
         rounds: list[dict[str, Steps]] = []
         for number in range(options.rounds):
             rounds.append(one_round(place))
             medians = "   ".join(f"{way} {typical(steps, 0) / 1e6:.2f} ms" for way, steps in rounds[-1].items())
             print(f"round {number + 1}: {medians}", flush=True)
-        show(rounds)
+        if rounds:
+            show(rounds)
         show_inside(place)
 
 
@@ -158,13 +162,18 @@ def show_inside(place: Path) -> None:
     counting.mkdir()
     (counting / "sitecustomize.py").write_text(COUNTING.replace("BOOTSTRAP", repr(str(bootstrap))))
     steps = train(place, NEVER, {"PYTHONPATH": f"{Path(__file__).parents[2]}{os.pathsep}{counting}"})
-    spent, calls = json.loads((place / "inside.json").read_text())
+    spent = json.loads((place / "inside.json").read_text())
     number = len(steps) + WARM
-    share = spent / number / typical(steps, 0)
-    print(
-        f"inside tbperf: {spent / number / 1000:.0f} µs a step of {typical(steps, 0) / 1e6:.1f} ms in "
-        f"{calls / number:.0f} calls ({share:.2%}), most of it records of images that the process loads itself"
-    )
+    # What happens less than once a step happens once a run, or once a second.
+    often = {name: (len(times) / number, median(times)) for name, times in spent.items() if len(times) >= number}
+    a_step = sum(count * ns for count, ns in often.values())
+    once = sum(map(sum, spent.values())) - a_step * number
+    whole = typical(steps, 0)
+    calls = sum(count for count, _ in often.values())
+    print(f"inside tbperf: {a_step / 1000:.0f} µs a step of {whole / 1e6:.1f} ms ({a_step / whole:.3%})")
+    print(f"in {calls:.0f} calls; {once / 1e6:.0f} ms of the run besides")
+    for name, (count, ns) in sorted(often.items(), key=lambda item: -item[1][0] * item[1][1])[:6]:
+        print(f"    {count * ns / 1000:6.1f} µs a step: {count:5.1f} calls of {name}")
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from tbperf.analyses.operators import (
 from tbperf.analyses.replay import WhatIf, explore
 from tbperf.analyses.rows import Rows, Skipped
 from tbperf.analyses.steps import Stage, Step, host_window, list_stages, list_steps
+from tbperf.analyses.unprofiled import Unprofiled, correct_for_profiling
 from tbperf.trace import Gpu, Run, Trace
 from tbperf.trace.names import GRAPH_LAUNCH, KERNEL_LAUNCH
 
@@ -137,6 +138,8 @@ class TraceReport:
     nsys: Nsys | None
     """What NVIDIA's tools would state of it; null for recordings of other recorders."""
     skipped: tuple[Skipped, ...]
+    unprofiled: Unprofiled | None = None
+    """What the steps take without the profiler; null where the run has no log of others."""
     recorded_unix_ns: int | None = None
     """When the recording began, on the system clock; null where the recorder does not tell."""
 
@@ -172,6 +175,7 @@ def examine(trace: Trace) -> TraceReport:
         **{name: _rows(answers[name]) for name in _ROW_LISTS},
         nsys=state(trace) if trace.format == "nsys" else None,
         skipped=tuple(found for found in answers.values() if isinstance(found, Skipped)),
+        unprofiled=correct_for_profiling(trace, _rows(answers["devices"])),
         recorded_unix_ns=trace.origin_unix_ns,
     )
 

@@ -68,18 +68,23 @@ def remove_journal(folder: Path) -> None:
 
 
 def compress_traces(folder: Path) -> list[Path]:
-    """Compress what the processes wrote, and drop what is not whole; returns the traces."""
+    """Compress what the processes wrote, where there is room for it, and drop what is not whole; returns the traces."""
     traces = folder / "trace"
+    for leftover in traces.glob("*.part*"):
+        leftover.unlink()
     for path in sorted(traces.glob("*.pt.trace.json")):
         compressed = path.with_name(path.name + ".gz")
         part = compressed.with_name(compressed.name + ".part")
-        with path.open("rb") as source, _gzip(part) as target:
-            shutil.copyfileobj(source, target, _CHUNK_BYTES)
+        try:
+            with path.open("rb") as source, _gzip(part) as target:
+                shutil.copyfileobj(source, target, _CHUNK_BYTES)
+        except OSError:
+            # The disk is full: what was recorded is worth more than a smaller file.
+            part.unlink(missing_ok=True)
+            continue
         part.replace(compressed)
         path.unlink()
-    for leftover in traces.glob("*.part"):
-        leftover.unlink()
-    return sorted(traces.glob("*.pt.trace.json.gz"))
+    return sorted([*traces.glob("*.pt.trace.json.gz"), *traces.glob("*.pt.trace.json")])
 
 
 def folder_bytes(folder: Path) -> int:

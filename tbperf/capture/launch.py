@@ -183,6 +183,8 @@ def _finish(
             traces.append(exported)
             for window in outcome["windows"]:
                 window["file"] = exported.name
+    if any(trace.suffix != ".gz" for trace in traces):
+        outcome["notes"].append("traces were left as they are: there was no room to compress them")
     outcome["notes"] += notes
     outcome["versions"]["driver"] = header["hardware"]["driver"]
     write_json(folder / "run.json", {**header, **outcome})

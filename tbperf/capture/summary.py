@@ -79,8 +79,9 @@ def _durations(steps: Iterable[Step]) -> list[int]:
 
 def stage_coverage(trace: Path) -> list[float]:
     """Return, for each whole step of a trace, the share of it that lies in a named stage."""
-    with gzip.open(trace) as file:
-        content = file.read()
+    content = trace.read_bytes()
+    if trace.suffix == ".gz":
+        content = gzip.decompress(content)
     steps: list[tuple[float, float]] = []
     stages: list[tuple[float, float]] = []
     for found in _RANGE.finditer(content):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 from pathlib import Path
 
 import click
 
-from tbperf.cli.analyze import progress_of_reading, read_gates, tell_gates, write_text
+from tbperf.cli.output import (
+    deliver,
+    jobs_option,
+    output_options,
+    progress_of_reading,
+    read_gates,
+    tell_gates,
+    terminal,
+    write_text,
+)
 
 
 @click.command("compare")
@@ -37,21 +43,9 @@ from tbperf.cli.analyze import progress_of_reading, read_gates, tell_gates, writ
     multiple=True,
     help="End with exit code 4 if this holds, such as 'step_time>+3%' or LOADER001; may be repeated.",
 )
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["text", "json", "markdown"]),
-    default="text",
-    show_default=True,
-    help="For people, one JSON document for machines, or Markdown for pull requests and issues.",
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Write the comparison to this file.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write a page with all of it to this file, too.")
-@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Rows in each table of the text.")
+@output_options
 @click.option("--details", is_flag=True, help="All rows, also those without a change.")
-@click.option(
-    "--jobs", type=click.IntRange(0), default=0, help="Processes that read a large trace; by default one a core."
-)
+@jobs_option
 def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     a: Path,
     b: Path,
@@ -90,15 +84,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     elif format_ == "markdown":
         text = render_comparison_markdown(found, top=top)
     else:
-        to_terminal = out is None and sys.stdout.isatty()
-        width = shutil.get_terminal_size((100, 24)).columns if to_terminal else 100
-        color = to_terminal and "NO_COLOR" not in os.environ
-        text = render_comparison(found, width=width, color=color, top=top, details=details)
-    if out is None:
-        click.echo(text, nl=False)
-    else:
-        write_text(out, text)
-        click.echo(f"tbperf  comparison written to {out}", err=True)
+        text = render_comparison(found, **terminal(out), top=top, details=details)
+    deliver("comparison", text, out)
     if not gates:
         return 0
     from tbperf.gates import judge_comparison  # noqa: PLC0415 - only what is asked for

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from tbperf.cli.analyze import write_text
+from tbperf.cli.output import write_text
 from tbperf.cli.record import summary_lines
 from tbperf.errors import TbperfError
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tbperf.cli.analyze import progress_of_reading
+from tbperf.cli.output import jobs_option, progress_of_reading
 from tbperf.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ TARGETS = ("xprof", "torch-tb", "tensorboard")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder to write to.  [the folder of the run, or of the trace]"
 )
-@click.option(
-    "--jobs", type=click.IntRange(0), default=0, help="Processes that read a large trace; by default one a core."
-)
+@jobs_option
 def command(path: Path, targets: tuple[str, ...], out: Path | None, jobs: int) -> None:
     """Write the traces of PATH so that other viewers read them.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from tbperf.cli.analyze import progress_of_reading, write_text
+from tbperf.cli.output import jobs_option, progress_of_reading, write_text
 
 
 @click.command("history")
@@ -25,9 +25,7 @@ from tbperf.cli.analyze import progress_of_reading, write_text
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write the history to this file.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with all of it to this file, too.")
-@click.option(
-    "--jobs", type=click.IntRange(0), default=0, help="Processes that read a large trace; by default one a core."
-)
+@jobs_option
 def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     runs: tuple[Path, ...], phase: str | None, format_: str, out: Path | None, html: Path | None, jobs: int
 ) -> None:

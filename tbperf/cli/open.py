@@ -31,7 +31,7 @@ def _page(report: Path) -> Path:
         if _GENERATOR not in head:
             raise TraceFormatError(f"{report}: not a report of tbperf", "`tbperf analyze … --html FILE` writes some")
         return report
-    from tbperf.cli.analyze import progress_of_reading, write_text  # noqa: PLC0415 - only where a report is to be made
+    from tbperf.cli.output import progress_of_reading, write_text  # noqa: PLC0415 - only where a report is to be made
     from tbperf.render.html import render_html, render_html_of_json  # noqa: PLC0415
     from tbperf.render.timeline import timeline  # noqa: PLC0415
     from tbperf.report import SCHEMA, analyze_and  # noqa: PLC0415

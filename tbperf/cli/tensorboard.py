@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from tbperf.cli.analyze import progress_of_reading
+from tbperf.cli.output import jobs_option, progress_of_reading
 from tbperf.errors import TbperfError, UsageError
 
 if TYPE_CHECKING:
@@ -39,9 +39,7 @@ _NOISE = re.compile(
 @click.command("tensorboard", short_help="Show recorded runs in TensorBoard.")
 @click.argument("path", type=click.Path(path_type=Path), required=False)
 @click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on.  [6006, or any free one]")
-@click.option(
-    "--jobs", type=click.IntRange(0), default=0, help="Processes that read a large trace; by default one a core."
-)
+@jobs_option
 def command(path: Path | None, port: int | None, jobs: int) -> None:
     """Prepare the traces of PATH for TensorBoard's dashboards, and start TensorBoard on them.
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbperf.findings.words import format_share
+from tbperf.findings.words import format_ms, format_share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tbperf.analyses.examine import TraceReport
 
+NOTICED = 0.02
+"""Slowdowns below this are not told from the scatter of the steps."""
 LINKED_SHARE = 0.95
 """Below this share of device work with its launch in the trace, causes and stages are known for a part only."""
 DROPPED_SHARE = 0.001
@@ -40,6 +42,23 @@ def cautions(traces: Sequence[TraceReport]) -> Iterator[str]:
         if idle_steps := sum(step.busy_ns == 0 for step in trace.steps):
             yield f"{of}{idle_steps} of {len(trace.steps)} steps hold no GPU work"
     yield from _missing_ranks(traces)
+
+
+def about_profiling(trace: TraceReport) -> str | None:
+    """Say by how much recording slowed the steps, and what holds without it; None where nothing tells."""
+    found = trace.unprofiled
+    if found is None:
+        return None
+    if abs(found.slowdown - 1) < NOTICED:
+        return f"Recording did not slow the steps: {format_ms(found.step_ns)} without the profiler."
+    without = f"without the profiler a step takes {format_ms(found.step_ns)}"
+    idle = max(found.devices, key=lambda row: row.idle_ns, default=None)
+    if idle is not None:
+        name = f"GPU {idle.device}" if len(found.devices) > 1 else "the GPU"
+        without += f", and {name} idles about {format_share(idle.idle_share)} of it"
+    if found.slowdown < 1:
+        return f"The recorded steps were faster than the others: {without}."
+    return f"Recording slowed the steps by {format_share(found.slowdown - 1)}: {without}."
 
 
 def _missing_ranks(traces: Sequence[TraceReport]) -> Iterator[str]:

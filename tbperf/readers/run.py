@@ -90,6 +90,8 @@ def read_run(folder: Path) -> Run | None:
                 unprofiled_ns=_median(steps.unprofiled),
                 profiled_ns=_median(steps.profiled),
                 slowdown=steps.slowdown,
+                unprofiled_stages_ns=_stages(steps.unprofiled),
+                profiled_stages_ns=_stages(steps.profiled),
             )
             for phase, steps in found.steps.items()
         },
@@ -98,6 +100,12 @@ def read_run(folder: Path) -> Run | None:
         started_unix_ns=found.started_unix_ns,
         profiler=found.profiler.options,
     )
+
+
+def _stages(summary: dict[str, Any] | None) -> dict[str, int]:
+    found = (summary or {}).get("stages_mean_ns")
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {str(name): ns for name, ns in pairs if isinstance(ns, int)}
 
 
 _COLD_STEPS = 3

@@ -6,6 +6,7 @@ import html
 import re
 from typing import TYPE_CHECKING
 
+from tbperf.findings.trust import about_profiling
 from tbperf.findings.words import CAUSES, format_bytes, format_ms, format_share
 from tbperf.render.text import kernel_name, printable
 
@@ -80,6 +81,8 @@ def _time(trace: TraceReport) -> Iterator[str]:
         for device in trace.devices
     ]
     yield from markdown_table(("", "window", *(name for name, _ in _OWNERS)), rows)
+    if (profiling := about_profiling(trace)) is not None:
+        yield from ("", profiling)
 
 
 def _findings(findings: Sequence[Finding], trace: TraceReport, top: int) -> Iterator[str]:

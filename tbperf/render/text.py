@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tbperf.findings.trust import about_profiling
 from tbperf.findings.words import CAUSES, format_bytes, format_ms, format_share
 from tbperf.render.sections import ON_ONE_SCREEN, SECTIONS
 
@@ -214,6 +215,9 @@ class _ReportPage(Page):
             self._device(trace, device)
         if not trace.devices:
             self._host(trace)
+        if (profiling := about_profiling(trace)) is not None:
+            self.line(profiling)
+            self.line()
 
     def _device(self, trace: TraceReport, device: DeviceTime) -> None:
         window = max(1, device.window_ns)

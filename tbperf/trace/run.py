@@ -21,6 +21,10 @@ class StepTimes:
     """Median duration of profiled steps."""
     slowdown: float | None
     """Profiled by unprofiled; null where either is missing."""
+    unprofiled_stages_ns: Mapping[str, int] = field(default_factory=dict)
+    """Mean time of a step in each stage, without the profiler."""
+    profiled_stages_ns: Mapping[str, int] = field(default_factory=dict)
+    """The same of profiled steps."""
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,19 @@ def test_without_a_window_nothing_is_written(folder, clock):
     assert [path.name for path in folder.iterdir()] == ["journal"]
 
 
+def test_while_no_window_is_near_nothing_is_recorded_or_kept(folder, clock):
+    flag, log = WindowFlag(str(folder)), FetchLog(str(folder))
+    load_a_batch(log, clock)
+    flag.rest()
+    assert log.begin("fetch") == 0
+    assert not log.loading
+    flag.lower()
+    load_a_batch(log, clock)
+    flag.raise_()
+    load_a_batch(log, clock)
+    assert [fetch.about.batch for fetch in read(folder)] == [1, 2]
+
+
 class Transform:
     def __call__(self, value):
         if value is None:

@@ -93,6 +93,16 @@ def test_chosen_steps_are_recorded_across_epochs_whatever_the_rest_says():
     assert recorded(TRAIN._replace(steps=(50, 60)), [10]) == []
 
 
+def test_a_window_is_near_until_all_are_recorded_or_long_before_chosen_steps():
+    schedule = Schedule(TRAIN)
+    assert schedule.is_near(Position(step=0, passed=0))
+    schedule.recorded(8, 12)
+    assert not schedule.is_near(Position(step=12, passed=12))
+    chosen = Schedule(TRAIN._replace(steps=(1000, 1009)))
+    near = [step for step in range(1100) if chosen.is_near(Position(step=step, passed=step, queue=32))]
+    assert near == list(range(1000 - 1 - 64, 1010))
+
+
 def test_a_pass_of_unknown_length_is_recorded_from_its_second_step():
     schedule = Schedule(Plan(wait=1, warmup=1, active=5))
     assert schedule.decide(Position(step=0, passed=0)) is None

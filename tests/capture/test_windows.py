@@ -14,6 +14,8 @@ class Flag:
     def lower(self):
         self.up = False
 
+    rest = lower
+
 
 class Written(Capture):
     """Writes files of a given size."""

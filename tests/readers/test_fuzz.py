@@ -1,33 +1,34 @@
 """Damaged input raises nothing but the typed error.  `scripts/bench fuzz` runs the same for as long as you like."""
 
-import importlib.util
+import importlib
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "benches" / "fuzz.py"
+BENCHES = Path(__file__).parents[2] / "scripts" / "benches"
 
 
-@pytest.fixture(scope="module")
-def fuzz():
-    spec = importlib.util.spec_from_file_location("fuzz", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_damaged_traces_raise_only_the_typed_error(fuzz, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def fuzz(tmp_path, monkeypatch):
+    """Return how to fuzz each format; what is kept lies in the test's folder."""
     monkeypatch.chdir(tmp_path)
-
-    raised = fuzz.run(count=400, seed=20261124, paths=[])
-
-    assert not raised, capsys.readouterr().out
-    assert "'refused'" in capsys.readouterr().out
+    monkeypatch.syspath_prepend(BENCHES)
+    return {"json": importlib.import_module("fuzz").run, "sqlite": importlib.import_module("fuzz_nsys").run}
 
 
-def test_a_bug_would_be_found(fuzz, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(fuzz, "examine", lambda trace: trace.no_such_table)
+@pytest.mark.parametrize(("suffix", "count"), [("json", 400), ("sqlite", 40)])
+def test_damaged_traces_raise_only_the_typed_error(fuzz, suffix, count, capsys):
+    raised = fuzz[suffix](count=count, seed=20261125, paths=[])
 
-    assert fuzz.run(count=20, seed=0, paths=[]) > 5
-    assert list(tmp_path.glob("fuzz-0-*.json"))
+    printed = capsys.readouterr().out
+    assert not raised, printed
+    assert "'refused'" in printed
+    assert "'read'" in printed
+
+
+@pytest.mark.parametrize("suffix", ["json", "sqlite"])
+def test_a_bug_would_be_found(fuzz, suffix, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("fuzz"), "examine", lambda trace: trace.no_such_table)
+
+    assert fuzz[suffix](count=12, seed=0, paths=[]) > 2
+    assert list(tmp_path.glob(f"fuzz-0-*.{suffix}"))

@@ -446,7 +446,22 @@ class Page {
         }),
       );
     }
+    parts.push(this.profiling(trace.unprofiled ?? null));
     return this.section("time", trace.devices.length ? "Where the GPU’s time went" : "Where the time went", parts);
+  }
+
+  /** By how much recording slowed the steps, and each stage. */
+  profiling(found) {
+    if (!found) return null;
+    const idle = found.devices.map((device) => `GPU ${device.device} idles about ${share(device.idle_share)} of it`);
+    const without = [`a step takes ${duration(found.step_ns)} without the profiler, ${duration(found.profiled_step_ns)} with it`, ...idle].join("; ");
+    const columns = columnsOf(found.stages, ["stage", "unprofiled_ns", "profiled_ns"]);
+    return el(
+      "details.profiling",
+      {},
+      el("summary", {}, `What recording costs: ${without}`),
+      table({ caption: "Stages of a step, mean", columns: this.explained("unprofiled", columns), rows: found.stages, few: 16 }),
+    );
   }
 
   idle(trace) {

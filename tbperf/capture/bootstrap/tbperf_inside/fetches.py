@@ -13,6 +13,7 @@ import struct
 import threading
 import time
 from collections import deque
+from typing import Any
 
 RECORD = struct.Struct("<QQHH")
 """Start (system clock, ns), duration (ns), index into the chunk's names, depth (0: the whole fetch)."""
@@ -23,34 +24,53 @@ _KEPT_BATCHES = 8
 FETCH = "fetch"
 
 
+_MAY_COME, _OPEN, _NOT_NEAR = b"0", b"1", b"2"
+"""What the flag says of windows: without a file, one may come."""
+
+
 class WindowFlag:
-    """One byte in a file: whether the profiler is on in a process.  Its loader's workers look at it."""
+    """One byte in a file: whether a process has a window open, or will soon.  Its loader's workers look at it."""
 
     def __init__(self, folder: str) -> None:
         self._folder = os.path.join(folder, "journal")
         self._file: int | None = None
+        self._told = _MAY_COME
 
     def raise_(self) -> None:
         """Tell the workers of this process that a window began."""
-        self._write(b"1")
+        self._tell(_OPEN)
 
     def lower(self) -> None:
-        """Tell them that it ended."""
-        self._write(b"0")
+        """Tell them that none is open, but one may be while batches that they load now are used."""
+        self._tell(_MAY_COME)
 
-    def _write(self, state: bytes) -> None:
+    def rest(self) -> None:
+        """Tell them that none will be for long."""
+        self._tell(_NOT_NEAR)
+
+    def _tell(self, state: bytes) -> None:
+        if state == self._told:
+            return
         if self._file is None:
             self._file = os.open(self._path(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         os.pwrite(self._file, state, 0)
+        self._told = state
 
-    def is_set(self, pid: int) -> bool:
-        """Return what the process ``pid`` told last."""
+    def is_open(self, pid: int) -> bool:
+        """Return whether the process ``pid`` has a window open."""
+        return self._of(pid) == _OPEN
+
+    def is_near(self, pid: int) -> bool:
+        """Return whether a window of the process ``pid`` is open or may come soon."""
+        return self._of(pid) != _NOT_NEAR
+
+    def _of(self, pid: int) -> bytes:
         if self._file is None:
             try:
-                self._file = os.open(self._path(pid), os.O_RDONLY | os.O_CLOEXEC)
+                self._file = os.open(self._path(pid), os.O_RDWR | os.O_CLOEXEC)
             except FileNotFoundError:
-                return False
-        return os.pread(self._file, 1, 0) == b"1"
+                return _MAY_COME
+        return os.pread(self._file, 1, 0)
 
     def _path(self, pid: int) -> str:
         return os.path.join(self._folder, f"window.{pid}")
@@ -64,7 +84,7 @@ class FetchLog:
         self._flag = WindowFlag(folder)
         self._records: list[tuple[int, int, int, int]] = []
         self._names: dict[str, int] = {}
-        self._kept: deque[bytes] = deque(maxlen=_KEPT_BATCHES)
+        self._kept: deque[tuple[dict[str, Any], list[tuple[int, int, int, int]]]] = deque(maxlen=_KEPT_BATCHES)
         self._open: list[str] = []
         self._thread = 0
         self._batches = 0
@@ -76,18 +96,19 @@ class FetchLog:
         """Whether a batch is being loaded, by whatever thread."""
         return bool(self._open)
 
-    @property
-    def on_this_thread(self) -> bool:
-        """Whether a batch is being loaded, by this thread."""
-        return bool(self._open) and self._thread == threading.get_ident()
-
     def begin(self, name: str) -> int:
         """Open a record inside the one that is open, or the fetch itself; returns when, 0 where it is no record.
 
-        What calls itself under the same name, as a subclass its parent's method, is one record.
+        What calls itself under the same name, as a subclass its parent's method, is one record.  No fetch is recorded
+        while no window is near, which is most of a long run.
         """
         thread = threading.get_ident()
         if not self._open:
+            if self._worker is None:
+                self._worker = _whose_worker()
+            if not self._flag.is_near(self._worker[1]):
+                self._kept.clear()
+                return 0
             self._thread = thread
         elif self._thread != thread or self._open[-1] == name:
             return 0
@@ -104,9 +125,7 @@ class FetchLog:
             self._end_batch()
 
     def _end_batch(self) -> None:
-        if self._worker is None:
-            self._worker = _whose_worker()
-        number, parent = self._worker
+        number, parent = self._worker or _whose_worker()
         about = {
             "worker": number,
             "pid": os.getpid(),
@@ -115,17 +134,21 @@ class FetchLog:
             "records": len(self._records),
             "names": list(self._names),
         }
-        records = b"".join([RECORD.pack(*record) for record in self._records])
-        self._kept.append(json.dumps(about).encode() + b"\n" + records)
-        self._records.clear()
+        self._kept.append((about, self._records))
+        self._records = []
         self._batches += 1
-        on = self._flag.is_set(parent)
+        on = self._flag.is_open(parent)
         if on or self._was_on:
             # Once more after the window: that batch began inside it.
+            chunks = [_chunk(told, records) for told, records in self._kept]
             with open(self._path, "ab") as file:
-                file.write(b"".join(self._kept))
+                file.write(b"".join(chunks))
             self._kept.clear()
         self._was_on = on
+
+
+def _chunk(about: dict[str, Any], records: list[tuple[int, int, int, int]]) -> bytes:
+    return json.dumps(about).encode() + b"\n" + b"".join([RECORD.pack(*record) for record in records])
 
 
 def _whose_worker() -> tuple[int | None, int]:

@@ -77,13 +77,14 @@ def _classes(module: ModuleType) -> list[type]:
 def _fetch(recorder: Recorder) -> Enter:
     def enter(*_args: Any, **_kwargs: Any) -> Leave | None:
         fetches = recorder.fetches
-        began = 0 if fetches.on_this_thread else fetches.begin(FETCH)
-        if not began:
+        if fetches.loading:
             return None
+        began = fetches.begin(FETCH)
         close = _stage_of_its_own(recorder)
 
         def leave(result: Any) -> None:
-            fetches.end(began)
+            if began:
+                fetches.end(began)
             if close is not None:
                 close(result)
 

@@ -139,6 +139,7 @@ class Recorder:
         self._connect()
         session = Session(self, phase, self.machine.enter_frame())
         self._sessions.append(session)
+        self._windows.begin_pass()
         return session
 
     def leave(self, session: Session) -> None:

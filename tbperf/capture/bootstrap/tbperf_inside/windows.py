@@ -18,6 +18,10 @@ _FEWEST_STEPS = 3
 """What a pass too short for its window still yields, at the price of a colder start."""
 
 
+_NEAR_STEPS = 16
+"""At least so many steps before a window, what the loader's workers do is recorded."""
+
+
 class Plan(NamedTuple):
     """What to record of one phase; counts are steps."""
 
@@ -80,6 +84,13 @@ class Schedule:
         if self._to_record <= 0:
             return None
         return self._open_ended(at) if at.left is None else self._within_pass(at, at.left)
+
+    def is_near(self, at: Position) -> bool:
+        """Return whether a window may begin before the batches that are loaded by now are used up."""
+        if self._plan.steps is None:
+            return self._to_record > 0
+        first, last = self._plan.steps
+        return first - self._plan.warmup - max(_NEAR_STEPS, 2 * at.queue) <= at.step <= last
 
     def _chosen(self, at: Position, first: int, last: int) -> Window | None:
         if not first - self._plan.warmup <= at.step <= last:
@@ -170,12 +181,20 @@ class Windows:
             return "off"
         return "active" if self._capture.on else "warmup"
 
+    def begin_pass(self) -> None:
+        """Let workers that start with a pass record their first batches, whatever the last pass was told."""
+        if self._window is None:
+            self._flag.lower()
+
     def before_step(self, phase: str, position: Position, about: dict[str, Any]) -> None:
         """Start or arm the capture if the schedule says so; ``about`` becomes metadata."""
         if self._window is None:
             schedule = self._schedules.get(phase)
-            window = schedule.decide(position) if schedule is not None else None
-            if window is None or self._written >= self._max_bytes or not self._capture.prepare(phase):
+            full = self._written >= self._max_bytes
+            window = schedule.decide(position) if schedule is not None and not full else None
+            if window is None or not self._capture.prepare(phase):
+                near = schedule is not None and not full and schedule.is_near(position)
+                (self._flag.lower if near else self._flag.rest)()
                 return
             self._window, self._phase, self._done = window, phase, 0
             self._flag.raise_()
@@ -362,6 +381,14 @@ class TorchCapture(Capture):
         path = self._files.new()
         # A name that no reader looks for, until the file is whole.
         profiler.export_chrome_trace(path + ".part")
+        if not _ends_well(path + ".part"):
+            # Kineto says so in its own log at most, and which file it leaves depends on its version; on a full disk,
+            # the rest of the recording needs the room.
+            for leftover in (path + ".part", path + ".part.tmp"):
+                with contextlib.suppress(OSError):
+                    os.truncate(leftover, 0)  # it may be open still
+                    os.remove(leftover)
+            raise OSError("the profiler could not write its trace: no space left, or no folder")
         os.replace(path + ".part", path)
         return path
 
@@ -378,6 +405,17 @@ class TorchCapture(Capture):
         self.on = self._ranges.recording = False
         profiler.stop_trace()
         return profiler
+
+
+def _ends_well(path: str) -> bool:
+    """Return whether a JSON document is there up to its end."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 64))
+            return file.read().rstrip().endswith(b"}")
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager
