@@ -99,7 +99,19 @@ PLANTS = {
     "hot": Plant("HW001", _between(0.0, 0.6), thresholds.THROTTLED, weighed=False),
     "capped": Plant("HW002", _between(0.0, 0.9), thresholds.POWER_CAPPED, weighed=False),
 }
-TURNS = (None, None, *PLANTS, "syncs", "starved", "slow transform", "slow storage", "tables", "slow host", "exchange")
+TURNS = (
+    None,
+    None,
+    *PLANTS,
+    "syncs",
+    "starved",
+    "slow transform",
+    "slow storage",
+    "validation",
+    "tables",
+    "slow host",
+    "exchange",
+)
 """What is planted first, in turn: nothing, and twice what is found too rarely to tell how often it is found."""
 LATE = ("starved", "few workers", "in process", "slow transform", "slow storage")
 OF_THE_LOADER = {"slow transform": 0.7 * 0.85, "slow storage": 0.8 * 0.85}

@@ -510,7 +510,7 @@ def _changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[str, Cha
     """Yield what is worth a replay: its name, done in part, done altogether."""
     cost = {row.cause: row.idle_ns for row in trace.once(attribute).causes if row.device == device}
     worthy = [cause for cause in CAUSES if cost.get(cause, 0) > worth]
-    tiling = trace.once(HostActivity).driving() if worthy else None
+    tiling = trace.once(HostActivity).driving() if sum(cost.values()) > worth else None
     if tiling is not None:
         for cause in worthy:
             if cause not in ("queued", "unknown", "sync"):

@@ -147,7 +147,7 @@ def waits_gain(trace: TraceReport, device: int, kind: str) -> Gain | None:
     every = gain_of(trace, device, "synchronizing")
     leads = max(alone, key=lambda name: alone[name].high_ns) == kind
     mine = alone[kind]
-    return Gain(mine.low_ns, every.high_ns) if leads and every else mine
+    return Gain(mine.low_ns, max(mine.high_ns, every.high_ns)) if leads and every else mine
 
 
 def half_precision(trace: TraceReport) -> tuple[str, Value]:
