@@ -18,6 +18,8 @@ class Timeline:
     def __init__(self):
         self.gpu = []
         self.host = []
+        self.autograd = {}
+        """By place in ``host``, of operators: sequence number and shapes."""
         self.memory = []
         self.samples = []
         self._correlation = 100
@@ -40,7 +42,9 @@ class Timeline:
     def call(self, name, start, end, *, thread=MAIN):
         return self._host("cuda_runtime", name, start, end, thread, NONE)
 
-    def op(self, name, start, end, *, thread=MAIN):
+    def op(self, name, start, end, *, thread=MAIN, sequence=NONE, shapes=""):
+        """An operator; ``shapes`` is what the recorder wrote of its inputs, as JSON."""
+        self.autograd[len(self.host)] = (sequence, shapes)
         return self._host("cpu_op", name, start, end, thread)
 
     def range(self, name, start, end, *, thread=MAIN):
@@ -95,10 +99,13 @@ class Timeline:
             args |= {} if size == NONE else {"bytes": size}
             args |= {"grid": GRID, "block": BLOCK} if category == "kernel" else {}
             events.append(_event(category, name, device, stream, start, end, args))
-        for category, name, start, end, (pid, tid), correlation in self.host:
+        for place, (category, name, start, end, (pid, tid), correlation) in enumerate(self.host):
             if category == "os":
                 continue
             args = {} if correlation == NONE else {"correlation": correlation}
+            sequence, shapes = self.autograd.get(place, (NONE, ""))
+            args |= {} if sequence == NONE else {"Sequence number": sequence}
+            args |= {"Input Dims": json.loads(shapes)} if shapes else {}
             events.append(_event(category, name, pid, tid, start, end, args))
         for at, device, size, allocated, reserved in self.memory:
             args = {"Device Type": 1, "Device Id": device, "Bytes": size, "Total Allocated": allocated}
@@ -132,7 +139,9 @@ class Timeline:
             columns = _spans(rows, strings)
             columns["thread"] = np.array([threads.setdefault(r[4], len(threads)) for r in rows], np.int32)
             if table == "ops":
-                columns["shapes"] = strings.codes([""] * len(rows))
+                autograd = [self.autograd[place] for place, row in enumerate(self.host) if row[0] == category]
+                columns["sequence"] = np.array([sequence for sequence, _ in autograd], np.int64)
+                columns["shapes"] = strings.codes([shapes for _, shapes in autograd])
             if table == "api":
                 columns["correlation_id"] = np.array([r[5] for r in rows], np.int64)
             tables[table] = Table.of(table, columns)

@@ -23,7 +23,8 @@ from tbperf.analyses.loader import (
     weigh_loader,
 )
 from tbperf.analyses.memory import MemoryUse, measure_memory
-from tbperf.analyses.modules import Module, has_modules, sum_modules
+from tbperf.analyses.module_calls import has_modules
+from tbperf.analyses.modules import ModelPart, Module, Modules, sum_modules
 from tbperf.analyses.nsys import Nsys, state
 from tbperf.analyses.operators import (
     HostThread,
@@ -128,7 +129,11 @@ class TraceReport:
     operators: Rows[Operator]
     operator_shapes: Rows[OperatorShapes]
     threads: Rows[HostThread]
+    module_source: str | None
+    """What told modules apart: Python calls (``python``), the recorder's ranges (``ranges``), or operators with the
+    shapes of their weights (``shapes``); null where nothing did."""
     modules: Rows[Module]
+    model_parts: Rows[ModelPart]
     memory: Rows[MemoryUse]
     loading: Loading | None
     loader_work: Rows[LoaderWork]
@@ -148,7 +153,7 @@ def examine(trace: Trace) -> TraceReport:
     """Run all analyses on one trace."""
     answers = {analysis.name: _answer(analysis, trace) for analysis in ANALYSES}
     idle = answers["idle"]
-    launches, loading = answers["launches"], answers["loading"]
+    launches, loading, modules = answers["launches"], answers["loading"], answers["modules"]
     return TraceReport(
         path=trace.path,
         format=trace.format,
@@ -171,6 +176,9 @@ def examine(trace: Trace) -> TraceReport:
         gap_lengths=idle.lengths if isinstance(idle, Idle) else Rows(),
         launches=launches if isinstance(launches, Launches) else None,
         loading=loading if isinstance(loading, Loading) else None,
+        module_source=modules.source if isinstance(modules, Modules) else None,
+        modules=modules.rows if isinstance(modules, Modules) else Rows(),
+        model_parts=modules.parts if isinstance(modules, Modules) else Rows(),
         steps=_with_causes(_rows(answers["steps"]), idle),
         **{name: _rows(answers[name]) for name in _ROW_LISTS},
         nsys=state(trace) if trace.format == "nsys" else None,
@@ -180,7 +188,8 @@ def examine(trace: Trace) -> TraceReport:
     )
 
 
-_ROW_LISTS = [analysis.name for analysis in ANALYSES if analysis.name not in {"idle", "launches", "loading", "steps"}]
+_OTHERS = {"idle", "launches", "loading", "modules", "steps"}
+_ROW_LISTS = [analysis.name for analysis in ANALYSES if analysis.name not in _OTHERS]
 """Analyses whose answer is a list of rows, which stands in the report under the analysis' name."""
 
 
@@ -203,11 +212,14 @@ def _answer(analysis: Analysis, trace: Trace) -> Any:
     return Skipped(analysis.name, missing[0]) if missing else trace.once(analysis.run)
 
 
+_NO_MODULES = "the trace has neither calls of modules nor operators with the shapes of weights (record with --shapes)"
+
+
 def _why_missing(need: str, trace: Trace) -> str | None:
     """Say why the trace does not have something; None where it does."""
     needs: dict[str, tuple[Callable[[], object], str]] = {
         "steps": (lambda: len(trace.steps), "the trace marks no steps (ProfilerStep#n)"),
-        "modules": (lambda: has_modules(trace), "the trace has no Python calls of modules (record with --stacks)"),
+        "modules": (lambda: has_modules(trace), _NO_MODULES),
         "shapes": (lambda: has_shapes(trace), "the trace has no shapes of operators (record with --shapes)"),
         "host": (lambda: len(host_window(trace)), "the trace has no host events that take time"),
         "api": (lambda: trace.has("api"), "the trace has no runtime calls"),

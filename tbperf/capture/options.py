@@ -37,7 +37,7 @@ class RecordOptions:
     flops: bool = False
     """Estimated arithmetic of matrix products and convolutions."""
     modules: bool = False
-    """Which module an operator belongs to."""
+    """Calls of every module of the model, not only of its layers."""
     max_bytes: int = 1_000_000_000
     """Largest trace that is kept whole; a window ends early when it would grow beyond."""
     nsys: bool = False

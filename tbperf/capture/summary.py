@@ -23,7 +23,7 @@ _COLD_STEPS = 3
 """Steps at the start of a phase that are slow for reasons of their own: allocation, plots."""
 
 _RANGE = re.compile(
-    rb'"name": "(?P<name>(?:tbperf/|ProfilerStep#)[^"]*)",'
+    rb'"name": "(?P<name>(?:tbperf/(?!module:)|ProfilerStep#)[^"]*)",'
     rb'[^{}]*?"ts": (?P<ts>[0-9.]+),\s*"dur": (?P<dur>[0-9.]+)'
 )
 

@@ -72,7 +72,7 @@ def _parse_steps(_context: click.Context, _option: click.Parameter, value: str |
 @click.option("--shapes", is_flag=True, help="With the shapes of the operators' inputs.")
 @click.option("--memory", is_flag=True, help="With allocations.")
 @click.option("--flops", is_flag=True, help="With estimated arithmetic.")
-@click.option("--modules", is_flag=True, help="With the module of each operator.")
+@click.option("--modules", is_flag=True, help="With calls of every module, not only of layers.")
 @click.option(
     "--max-bytes",
     type=click.IntRange(1),

@@ -65,6 +65,7 @@ TERMS = {
     "exposed": "of a copy or collective: time that no kernel hides",
     "GPU work": "durations of the device's work that was launched there, on any thread",
     "own time": "time of an operator outside of the operators that it calls",
+    "module": "a part of the model (nn.Module); backward belongs to the module that called the operator it is of",
     "queue time": "from the end of the launch call to the start of the work",
     "launch latency": "from the start of the launch call to the start of the work",
     "linked": "the launch of the device's work is in the trace, so that its stage and operator are known",

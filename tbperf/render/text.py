@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from tbperf.analyses import TraceReport
     from tbperf.analyses.accounting import DeviceTime
+    from tbperf.analyses.modules import Module
     from tbperf.findings import Finding
     from tbperf.findings.finding import Gain
     from tbperf.report import Report
@@ -496,17 +498,42 @@ class _ReportPage(Page):
             self.table(title, ("host ms", "calls", ""), rows)
 
     def _modules(self, trace: TraceReport) -> None:
-        rows = [
-            (
-                _clip(printable(row.path), 56),
-                _ms(row.self_ns),
-                f"{row.calls:,}",
-                _ms(row.gpu_ns) if row.gpu_ns is not None else "–",
-                _ms(row.backward_gpu_ns) if row.backward_gpu_ns is not None else "–",
+        """Show the parts of the model, its layers in their order, and what costs most inside of these."""
+        steps = max(1, len(trace.steps))
+        what = "GPU work" if trace.devices else "time in operators"
+        headings = ("ms/step" if trace.steps else "ms", "%", "forward", "backward")
+
+        def figures(total_ns: int, backward_ns: int, share: float) -> tuple[str, ...]:
+            return (
+                _ms(total_ns / steps),
+                _percent(share),
+                _ms((total_ns - backward_ns) / steps),
+                _ms(backward_ns / steps),
             )
-            for row in trace.modules[: self._top + 3]
+
+        parts = [
+            (printable(row.part or _NO_PART), *figures(row.total_ns, row.backward_ns, row.share))
+            for row in trace.model_parts
         ]
-        self.table("Modules", ("own ms", "calls", "GPU work", "its backward"), rows)
+        self.table(f"Parts of the model, {what}", headings, parts)
+        if not trace.modules:
+            return
+        layers = [
+            (name, *figures(total_ns, backward_ns, share), f"{calls:,}")
+            for name, total_ns, backward_ns, share, calls in _layers(trace.modules)
+        ]
+        last = trace.modules[-1]
+        layers.append((_NO_MODULE, _ms(last.total_ns / steps), _percent(last.total_share), "", "", ""))
+        self.table(f"Layers of the model, {what}", (*headings, "calls"), layers)
+        if any(row.level > _layer_level(trace.modules) for row in trace.modules):
+            own = sorted(trace.modules[:-1], key=lambda row: -row.share)[: self._top + 3]
+            rows = [
+                (_module(row), *figures(row.own_ns, row.own_backward_ns, row.share), f"{row.calls:,}") for row in own
+            ]
+            self.table(f"Modules without those inside them, {what}", (*headings, "calls"), rows)
+        if trace.module_source is not None:
+            self.line(Text(f"  {_MODULE_SOURCES[trace.module_source]}", "dim"))
+            self.line()
 
     def _memory(self, trace: TraceReport) -> None:
         rows = [
@@ -680,6 +707,59 @@ _RULES = {
 }
 _WORTH_A_TABLE = 0.05
 """Of the steps: from here on, waiting for batches brings the loader onto the one screen."""
+
+
+_NO_MODULE = "(in no module)"
+_NO_PART = "(in none)"
+_MOST_LAYERS = 40
+_NEARLY_ALL = 0.9
+_MODULE_LENGTH = 48
+_MODULE_SOURCES = {
+    "python": "Modules are told apart by Python calls.",
+    "ranges": "Modules are told apart by the ranges of tbperf record.",
+    "shapes": "Modules are operators, told apart by the shapes of their weights and their order in the step.",
+}
+
+
+def _layer_level(modules: Sequence[Module]) -> int:
+    """Return the outermost level that has several modules, none of them nearly all; the last row is what is in none."""
+    levels = Counter(row.level for row in modules[:-1])
+    several = sorted(level for level, count in levels.items() if count > 1) or [max(levels, default=0)]
+    dearest = {level: max(row.total_share for row in modules[:-1] if row.level == level) for level in several}
+    return next((level for level in several if dearest[level] < _NEARLY_ALL), several[0])
+
+
+def _layers(modules: Sequence[Module]) -> list[tuple[str, int, int, float, int]]:
+    """Return the modules of that level in order, with what is inside them, then what is around them.
+
+    Name, total and backward in nanoseconds, share, calls; of very many, the dearest.
+    """
+    level = _layer_level(modules)
+    layers = [row for row in modules[:-1] if row.level == level]
+    dearest = sorted(layers, key=lambda row: -row.total_ns)[:_MOST_LAYERS]
+    least = dearest[-1].total_ns if len(layers) > _MOST_LAYERS else 0
+    shown = [row for row in layers if row.total_ns >= least][:_MOST_LAYERS]
+    found = [(_module(row), row.total_ns, row.total_backward_ns, row.total_share, row.calls) for row in shown]
+    around = [row for row in modules[:-1] if row.level < level and row.share]
+    found += [(f"{_module(row)}, itself", row.own_ns, row.own_backward_ns, row.share, row.calls) for row in around]
+    rest = [row for row in layers if row.total_ns < least]
+    if rest:
+        found.append(
+            (
+                f"{len(rest):,} others",
+                sum(row.total_ns for row in rest),
+                sum(row.total_backward_ns for row in rest),
+                sum(row.total_share for row in rest),
+                sum(row.calls for row in rest),
+            )
+        )
+    return found
+
+
+def _module(row: Module) -> str:
+    """Name a module; of a long path, the end tells more than the start."""
+    name = printable(f"{row.path} {row.kind}" if row.kind else row.path or _NO_MODULE)
+    return name if len(name) <= _MODULE_LENGTH else "…" + name[1 - _MODULE_LENGTH :]
 
 
 def _lengths(low: int, high: int | None) -> str:

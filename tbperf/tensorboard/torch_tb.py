@@ -17,7 +17,7 @@ import numpy as np
 from tbperf.intervals import NOTHING, Tiling
 from tbperf.tensorboard.xspace import launch_size
 from tbperf.trace import NONE, Kind
-from tbperf.trace.stages import step_number
+from tbperf.trace.stages import MODULE_PREFIX, module_name, step_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -196,6 +196,8 @@ class _Copy:
         trace = self._trace
         rows = np.flatnonzero(trace.named(trace.python, lambda name: name.startswith(_MODULE)))
         calls = trace.python.rows(rows)
+        if not rows.size:
+            calls = trace.ranges.rows(trace.named(trace.ranges, module_name))
         order = np.lexsort((-calls.end_ns, calls["start_ns"], calls["thread"]))
         open_calls: list[tuple[int, int]] = []
         on: int | None = None
@@ -209,10 +211,15 @@ class _Copy:
             open_calls.append((start + dur, number))
             pid, tid = self._host[thread]
             yield (
-                f'{{"ph": "X", "cat": "python_function", "name": {self._text(code)}, "pid": {pid}, "tid": {tid}, '
+                f'{{"ph": "X", "cat": "python_function", "name": {self._module(code)}, "pid": {pid}, "tid": {tid}, '
                 f'"ts": {_us(start)}, "dur": {_us(dur)}, "args": '
                 f'{{"Python id": {number}, "Python parent id": {parent}, "Python module id": {code}}}}}'
             )
+
+    def _module(self, code: int) -> str:
+        """Name a module in the way by which the module view knows one."""
+        name = self._trace.strings[code]
+        return json.dumps(name if name.startswith(_MODULE) else _MODULE + name.removeprefix(MODULE_PREFIX))
 
     def _device_work(self) -> Iterator[str]:
         trace = self._trace

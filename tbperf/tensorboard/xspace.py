@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from tbperf.analyses.modules import modules_of_gpu_work, tile_modules
+from tbperf.analyses.module_calls import called_modules
+from tbperf.analyses.modules import modules_of_gpu_work
 from tbperf.intervals import NOTHING
 from tbperf.tensorboard import wire
 from tbperf.trace import COPY_KINDS, HOST_MEMORY, NONE, Kind
@@ -248,9 +249,10 @@ class _Names:
     def scopes(self) -> tuple[list[tuple[str, ...]], Ns]:
         """The levels above the operator, stage first, and which of these each row has."""
         trace = self.trace
-        times = tile_modules(trace)
-        module, is_backward = modules_of_gpu_work(trace, times)
-        paths = [tuple(map(_scope, path.split("/"))) for path in times.paths]
+        times = called_modules(trace)
+        paths = [] if times is None else [tuple(map(_scope, levels)) for levels in times.levels]
+        nothing = np.full(len(trace.gpu), NOTHING, np.int64), np.zeros(len(trace.gpu), np.bool_)
+        module, is_backward = nothing if times is None else modules_of_gpu_work(trace, times)
         key = (trace.gpu_stage + 1) * 2 * (len(paths) + 1) + 2 * (module + 1) + is_backward
         keys, which = np.unique(key, return_inverse=True)
         found = []

@@ -7,7 +7,7 @@ that torch itself leaves; what those do not tell stays without a stage.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -26,9 +26,12 @@ PREFIX = "tbperf/"
 
 _CAPTURED = "tbperf/window"
 """What the recorder opens around all that Nsight Systems is to capture: no stage."""
+MODULE_PREFIX = PREFIX + "module:"
+"""Ranges of calls of the model's modules: no stages."""
 LOADER_PREFIX = "loader/"
 """Ranges of loader workers: other processes, whose work is not the program's own."""
 
+_MODULE = re.compile(rf"{MODULE_PREFIX}(?P<path>\S+)(?: (?P<kind>[^()]+?))?(?: \((?P<part>[^()]+)\))?$")
 _STEP = re.compile(r"ProfilerStep#(\d+)$")
 
 _ANNOTATIONS = tuple(
@@ -58,7 +61,27 @@ def step_number(name: str) -> int:
 
 def own_stage(name: str) -> str | None:
     """Return the stage of a range that the recorder of this project wrote."""
-    return name[len(PREFIX) :] if name.startswith(PREFIX) and name != _CAPTURED else None
+    if not name.startswith(PREFIX) or name == _CAPTURED or name.startswith(MODULE_PREFIX):
+        return None
+    return name[len(PREFIX) :]
+
+
+class ModuleName(NamedTuple):
+    """What is known of a module of the model."""
+
+    path: str
+    kind: str | None = None
+    """Its class."""
+    part: str | None = None
+    """What it belongs to: backbone, neck or head."""
+    separator: str = "."
+    """Between the names of a path."""
+
+
+def module_name(name: str) -> ModuleName | None:
+    """Return the module whose call is shown by a range that the recorder of this project wrote."""
+    match = _MODULE.match(name)
+    return ModuleName(match["path"], match["kind"], match["part"]) if match else None
 
 
 def loader_work(name: str) -> bool:

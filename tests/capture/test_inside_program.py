@@ -17,7 +17,7 @@ from tbperf_inside.steps import StepLog
 ROOT = Path(__file__).parents[2]
 BOOTSTRAP = ROOT / "tbperf" / "capture" / "bootstrap"
 INSIDE = sorted(BOOTSTRAP.rglob("*.py"))
-SETTINGS = {"version": "0", "plans": {}, "profiler": {}, "max_bytes": 1, "nsys": False}
+SETTINGS = {"version": "0", "plans": {}, "profiler": {}, "max_bytes": 1, "modules": "layers", "nsys": False}
 
 
 @pytest.mark.parametrize("path", INSIDE, ids=lambda path: path.name)

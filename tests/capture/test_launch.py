@@ -221,6 +221,7 @@ def test_coverage_is_the_share_of_a_step_under_the_union_of_its_stages(tmp_path)
         event("tbperf/ema", 120.0, 20.0),
         event("aten::add", 160.0, 40.0),
         event("tbperf/log", 170.0, 50.0),
+        event("tbperf/module:model.0 Conv (backbone)", 155.0, 10.0),
     ]
     path = tmp_path / "trace.gz"
     path.write_bytes(gzip.compress(json.dumps({"traceEvents": events}).encode()))

@@ -5,15 +5,18 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
 from tbperf.readers import find_traces, read_trace
+from tbperf.trace.stages import module_name
 
 pytestmark = pytest.mark.record
 
@@ -116,6 +119,18 @@ def test_what_the_workers_did_for_the_window_is_in_the_trace(with_workers):
     assert images == 16 * len(fetched)
 
 
+def test_every_module_was_called_as_often_as_python_called_it(with_workers):
+    """Two accounts of the same calls: the recorder's ranges, and the profiler's own Python calls."""
+    trace = train_trace(with_workers / "inside" / "run")
+    shown = [name for text in trace.texts(trace.ranges["name"]) if (name := module_name(text))]
+    called = re.findall(r"nn\.Module: (\w+)_\d+$", "\n".join(trace.texts(trace.python["name"])), re.MULTILINE)
+    assert {"model.0 Conv", "model.0.conv Conv2d", "model.0.bn BatchNorm2d"} <= {f"{n.path} {n.kind}" for n in shown}
+    assert {name.part for name in shown} == {"backbone", "head"}
+    # Besides those of the model: the model itself, which is its own outermost module, and losses.
+    ours = Counter(name.kind for name in shown)
+    assert ours == {kind: count for kind, count in Counter(called).items() if kind in ours}
+
+
 def test_the_hardware_was_watched_while_the_window_was_open(with_workers):
     trace = train_trace(with_workers / "inside" / "run")
     series = set(trace.texts(trace.samples["series"]))
@@ -153,4 +168,6 @@ def test_each_rank_of_a_training_has_files_of_its_own(run_tbperf, environment, d
     assert {trace.rank for trace in trained} == {0, 1}
     for trace in trained:
         assert len(trace.steps) >= 3
+        calls = Counter(name.path for text in trace.texts(trace.ranges["name"]) if (name := module_name(text)))
+        assert calls["model.0"] == calls["model.3"] == len(trace.steps)
         assert {"forward", "loss", "backward", "optimizer"} <= set(trace.stage_names)

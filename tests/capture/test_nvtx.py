@@ -67,6 +67,7 @@ def test_every_stage_reaches_a_tool_that_listens_to_nvtx(run_tbperf, environment
     assert depth == 0
     assert [name for name in pushed if name.startswith("ProfilerStep")] == [f"ProfilerStep#{n}" for n in range(10)]
     stages = {name for name in pushed if name.startswith("tbperf/")}
+    assert pushed.count("tbperf/module:model.2 Conv (backbone)") == 5
     assert stages >= {f"tbperf/{name}" for name in ("dataload", "fetch", "preprocess", "inference", "nms", "consumer")}
 
 
@@ -86,6 +87,7 @@ def test_a_run_under_the_real_nsys_leaves_its_window_and_nothing_private(run_tbp
         steps = [name for name in names if name.startswith("ProfilerStep")]
         assert steps == [f"ProfilerStep#{n}" for n in range(2, 7)]
         assert "tbperf/inference" in names
+        assert names.count("tbperf/module:model.2 Conv (backbone)") == 5
         assert len(database.execute("SELECT * FROM PROCESSES").fetchall()) == 1
 
 

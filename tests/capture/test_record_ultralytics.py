@@ -186,6 +186,38 @@ def test_the_profiler_saw_the_steps_after_the_start_and_ended_on_an_optimizer_st
     check_trace(trace, TRAIN_LEAVES, 0.995)
 
 
+LAYERS = {
+    *(f"model.{index} Conv (backbone)" for index in (0, 1, 3, 5, 7)),
+    *(f"model.{index} C2f (backbone)" for index in (2, 4, 6, 8)),
+    "model.9 SPPF (backbone)",
+    *(f"model.{index} Upsample (neck)" for index in (10, 13)),
+    *(f"model.{index} Concat (neck)" for index in (11, 14, 17, 20)),
+    *(f"model.{index} C2f (neck)" for index in (12, 15, 18, 21)),
+    *(f"model.{index} Conv (neck)" for index in (16, 19)),
+    "model.22 Detect (head)",
+    *(f"model.22.{branch}.{index} Sequential (head)" for branch in ("cv2", "cv3") for index in range(3)),
+}
+
+
+def check_layers(trace, stage, more=frozenset()):
+    """Each layer was called once a step, in this stage and in its own order."""
+    calls = sorted(ranges(trace, r"tbperf/module:.*"), key=lambda event: event["ts"])
+    steps = len(ranges(trace, r"ProfilerStep#\d+"))
+    names = [event["name"].removeprefix("tbperf/module:") for event in calls]
+    assert {name: names.count(name) for name in names} == dict.fromkeys(LAYERS | more, steps)
+    layers = [name for name in names if "." not in name.split()[0].removeprefix("model.")]
+    assert layers[:23] == sorted(layers[:23], key=lambda name: int(name.split()[0].removeprefix("model.")))
+    around = [(event["ts"], event["ts"] + event["dur"]) for event in ranges(trace, f"tbperf/{stage}")]
+    assert all(any(a <= e["ts"] and e["ts"] + e["dur"] <= b for a, b in around) for e in calls)
+
+
+def test_the_layers_of_the_model_are_ranges_in_each_recorded_step(trained):
+    (trace,) = trained.traces["train"]
+    check_layers(trace, "forward")
+    for trace in trained.traces["val"]:
+        check_layers(trace, "inference", {"model.22.dfl DFL (head)"})
+
+
 def test_the_traces_clock_and_the_step_logs_agree(trained):
     (trace,) = trained.traces["train"]
     first = min(ranges(trace, r"ProfilerStep#\d+"), key=lambda event: event["ts"])
@@ -289,6 +321,7 @@ def test_a_prediction_of_files(run_tbperf, weights, workplace):
     assert len(ranges(trace, r"ProfilerStep#\d+")) == 5
     check_trace(trace, PREDICT_LEAVES, 0.98)
     assert {"tbperf/nms"} == {event["name"] for event in ranges(trace, "tbperf/nms")}
+    check_layers(trace, "inference", {"model.22.dfl DFL (head)"})
     assert all("fetch" in step["stages"] for step in run.of("predict"))
     check_speed(run, "predict")
     assert run.about["arguments"]["predict"]["imgsz"] is not None

@@ -17,6 +17,20 @@ class Flag:
     rest = lower
 
 
+class Calls:
+    """Whether calls of modules are shown."""
+
+    shown = False
+
+    def begin(self, phase, model):
+        assert phase == "train"
+        assert model is not None
+        self.shown = True
+
+    def end(self):
+        self.shown = False
+
+
 class Written(Capture):
     """Writes files of a given size."""
 
@@ -46,18 +60,20 @@ def run(tmp_path):
     """Run steps; returns the states before each, and what was told."""
 
     def run(size, max_bytes, plan, steps=20):
-        told, states, flag = [], [], Flag()
+        told, states, flag, calls = [], [], Flag(), Calls()
         opened = Windows(
             {"train": plan},
             Written(tmp_path, size),
             lambda event, **fields: told.append((event, fields)),
             flag,
+            calls,
             max_bytes,
         )
         for step in range(steps):
-            opened.before_step("train", Position(step=step, passed=step, left=steps - step), {})
+            opened.before_step("train", Position(step=step, passed=step, left=steps - step), {}, step)
             states.append(opened.state)
             assert flag.up == (opened.state != "off")
+            assert calls.shown == (opened.state == "active")
             opened.after_step("train", step)
         return states, told
 

@@ -119,6 +119,15 @@ def test_the_recorders_own_stage_counts_as_the_loader_and_the_others_as_nothing(
     assert categories["tbperf/forward"] == "annotation"
 
 
+def test_the_recorders_ranges_of_modules_are_what_the_module_view_looks_for():
+    timeline = Timeline().range("tbperf/module:model.2 Detect (head)", 0, 50)
+    timeline.range("tbperf/module:model.2.cv2 Conv (head)", 5, 45)
+    calls = [e for e in _events(timeline.trace()) if e["cat"] == "python_function"]
+
+    assert [e["name"] for e in calls] == ["nn.Module: model.2 Detect (head)", "nn.Module: model.2.cv2 Conv (head)"]
+    assert calls[1]["args"]["Python parent id"] == calls[0]["args"]["Python id"]
+
+
 def test_nanoseconds_are_kept():
     trace = Timeline().op("aten::add", 1.001, 2.345).trace()
     (event,) = _events(trace)

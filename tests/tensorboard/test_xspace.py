@@ -292,6 +292,19 @@ def test_names_of_a_trace_are_nothing_but_text():
     assert stats["tf_op"] == "a_b_script:ABScript"
 
 
+def test_the_recorders_ranges_of_modules_are_levels_above_the_operator():
+    timeline = Timeline().step(1, 0, 100).stage("forward", 0, 60)
+    timeline.range("tbperf/module:model.2 Detect (head)", 0, 50).range("tbperf/module:model.2.cv2.0 Conv (head)", 5, 45)
+    timeline.op("aten::conv2d", 10, 40, sequence=3).kernel(50, 60, call=(20, 30))
+    timeline.op("ConvBackward0", 70, 80, sequence=3, thread=(1, 2)).kernel(80, 90, call=(71, 72), thread=(1, 2))
+    gpu = Decoded(timeline.trace()).planes["/device:GPU:0"]
+
+    assert [event[3]["tf_op"].partition(":")[0] for event in gpu["Stream 7"]] == [
+        "forward/model.2/cv2.0/aten.conv2d",
+        "backward/model.2/cv2.0.backward/ConvBackward0",
+    ]
+
+
 def test_modules_are_left_out_where_kernel_statistics_would_overflow():
     timeline = Timeline()
     for index in range(MOST_KERNEL_ROWS + 1):

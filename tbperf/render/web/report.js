@@ -31,7 +31,6 @@ const TABLES = [
   ["operators", "Operators", [
     "name", ["self_ns", "own time"], "share", "calls", ["total_ns", "with callees"], ["gpu_ns", "GPU work"], ["stage", "in stage"]]],
   ["operator_shapes", "Operators by inputs", ["name", "shapes", ["self_ns", "own time"], "share", "calls", ["gpu_ns", "GPU work"]]],
-  ["modules", "Modules", ["path", ["self_ns", "own time"], "calls", ["gpu_ns", "GPU work"], ["backward_gpu_ns", "GPU work of its backward"]]],
   ["memcpy", "Copies", [
     ["copy_kind", "direction"], ["host_memory", "host memory"], ["total_ns", "time"], ["exposed_ns", "exposed"],
     ["host_blocked_ns", "host blocked"], "calls", ["bytes", "size"], ["bytes_per_s", "speed"]]],
@@ -53,12 +52,18 @@ const TABLES = [
   ["threads", "Threads in operators", ["thread", "main", ["busy_ns", "busy"], "share"]],
 ];
 
+const MODULE_SOURCES = {
+  python: "told apart by Python calls",
+  ranges: "told apart by the ranges of tbperf record",
+  shapes: "operators, told apart by the shapes of their weights and their order in the step",
+};
+
 const TITLES = { nsys: "What NVIDIA’s tools state", io: "Input and output", loading: "Supply and demand" };
 
 /** Drawn by a section of their own, or part of the head. */
 const ELSEWHERE = new Set([
   "path", "format", "rank", "world_size", "phase", "run", "bytes", "events", "resolution_ns", "gpus", "versions", "dropped",
-  "notes", "truncated", "linked_share", "devices", "idle", "gaps", "gap_lengths", "what_if", "launches", "steps", "stages",
+  "module_source", "modules", "model_parts", "notes", "truncated", "linked_share", "devices", "idle", "gaps", "gap_lengths", "what_if", "launches", "steps", "stages",
   "warnings", "skipped", "loading", "recorded_unix_ns", ...TABLES.map(([key]) => key),
 ]);
 
@@ -231,6 +236,7 @@ class Page {
       this.idle(trace),
       this.steps(trace),
       this.work(trace),
+      this.model(trace),
       this.launches(trace),
       this.section("loader", "Loader", this.anything("loading", trace.loading ?? null), this.tables(trace, ["loader_work", "loader_workers"])),
       this.section("hardware", "Hardware", this.tables(trace, ["hardware", "throttling"])),
@@ -547,7 +553,32 @@ class Page {
   }
 
   work(trace) {
-    return this.section("work", "Where the work goes", this.tables(trace, ["kernels", "families", "operators", "operator_shapes", "modules", "collectives"]));
+    return this.section("work", "Where the work goes", this.tables(trace, ["kernels", "families", "operators", "operator_shapes", "collectives"]));
+  }
+
+  model(trace) {
+    if (!trace.modules.length) return null;
+    const what = trace.devices.length ? "GPU work" : "time in operators";
+    const parts = trace.model_parts.map((row) => ({ ...row, part: row.part ?? "(in none)" }));
+    const rows = trace.modules.map((row) => ({ ...row, path: row.path ?? "(in no module)", calls: row.path === null ? null : row.calls }));
+    const nested = (value, row) =>
+      el("span.name", { title: printable(value), style: { "margin-left": `${row.level}rem` } }, printable(value.slice(value.lastIndexOf("/") + 1)));
+    const columns = columnsOf(rows, [
+      "path", ["kind", "class"], ["total_ns", what], ["total_share", "share"], ["total_backward_ns", "of that backward"],
+      ["share", "without modules inside"], "calls", ["self_ns", "own host time"], "part",
+    ], ["level", "op_ns", "backward_op_ns", "gpu_ns", "backward_gpu_ns"]).map((column) => (column.key === "path" ? { ...column, label: "module", cell: nested } : column));
+    return this.section(
+      "model",
+      "Which part of the model costs",
+      parts.length > 0 &&
+        table({
+          caption: "Parts of the model",
+          note: `${what}, backward included`,
+          columns: this.explained("model_parts", columnsOf(parts, ["part", ["total_ns", what], "share", ["backward_ns", "of that backward"]])),
+          rows: parts,
+        }),
+      table({ caption: "Modules", note: MODULE_SOURCES[trace.module_source], columns: this.explained("modules", columns), rows, few: 40 }),
+    );
   }
 
   launches(trace) {

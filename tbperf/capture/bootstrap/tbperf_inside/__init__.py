@@ -13,6 +13,7 @@ change what the program does:
     patching.py   wraps methods on classes
     stages.py     which stage is open, and for how long
     ranges.py     shows the stages to torch.profiler and NVTX
+    modules.py    shows the calls of the model's modules in the same way
     windows.py    when to run the profiler, and the profiler itself
     steps.py      the log of all steps
     fetches.py    what loading each batch was spent on, also in the loader's workers

@@ -127,6 +127,7 @@ def _begin(recorder: Recorder, session: Session, predictor: Any) -> None:
     recorder.tell_arguments("predict", predictor)
     session.left = _batches(predictor)
     session.batch = getattr(predictor.dataset, "bs", None)
+    session.model = predictor.model
     session.begin_step("dataload")
 
 

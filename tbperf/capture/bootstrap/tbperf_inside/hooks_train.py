@@ -168,6 +168,7 @@ def _epoch_begins(recorder: Recorder, trainer: Any) -> None:
     session = recorder.enter("train")
     if session is not None:
         loader = trainer.train_loader
+        session.model = trainer.model
         session.left = count(loader)
         session.passes_left = trainer.epochs - trainer.epoch - 1
         session.batch = getattr(loader, "batch_size", None) or trainer.batch_size

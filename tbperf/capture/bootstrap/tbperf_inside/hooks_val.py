@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .hooks_shared import PACKAGES, count
-from .patching import Enter, Leave, observe
+from .modules import Compiled
+from .patching import Enter, Leave, observe, observe_hierarchy
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -27,11 +28,27 @@ def register(hooks: ImportHooks, recorder: Recorder) -> None:
 
 
 def _validation(recorder: Recorder) -> Enter:
-    def enter(*_args: Any, **_kwargs: Any) -> Leave | None:
+    def enter(validator: Any, *_args: Any, **_kwargs: Any) -> Leave | None:
         session = recorder.enter("val")
         if session is None:
             return None
+        kind = type(validator)
+        if not observe_hierarchy(kind, "init_metrics", _model_known(recorder), recorder.guard):
+            recorder.guard.missing(f"{kind.__name__}.init_metrics")
         return lambda _result: session.leave()
+
+    return enter
+
+
+def _model_known(recorder: Recorder) -> Enter:
+    """Learn which model runs: that of a training's EMA, or one that was loaded; nothing else keeps it."""
+
+    def enter(validator: Any, model: Any, *_args: Any, **_kwargs: Any) -> None:
+        session = recorder.session("val")
+        if session is not None:
+            # What is passed here was taken out of the compiled module around it.
+            compiled = not validator.training and getattr(validator.args, "compile", False)
+            session.model = Compiled() if compiled else model
 
     return enter
 

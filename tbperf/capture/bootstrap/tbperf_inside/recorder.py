@@ -12,6 +12,7 @@ from typing import Any, Callable
 from .fetches import FetchLog, WindowFlag
 from .guard import Guard
 from .journal import Journal
+from .modules import ModuleCalls
 from .ranges import ProfilerRanges
 from .stages import Frame, StageMachine
 from .steps import StepLog, step_log_path
@@ -35,6 +36,8 @@ class Session:
         self.prefetch: int | None = None
         """Batches that each worker of the loader prepares ahead."""
         self.batch: int | None = None
+        self.model: Any = None
+        """What computes; its layers are shown."""
         self.images: int | None = None
         self.queue: int | None = None
         self.optimizer: tuple[int, int] | None = None
@@ -111,7 +114,9 @@ class Recorder:
             if settings["nsys"]
             else TorchCapture(settings["profiler"], self.ranges, files, self.journal.write)
         )
-        self._windows = Windows(plans, capture, self.journal.write, WindowFlag(folder), settings["max_bytes"])
+        calls = ModuleCalls(self.ranges, self.guard, self.journal.write, settings["modules"])
+        flag = WindowFlag(folder)
+        self._windows = Windows(plans, capture, self.journal.write, flag, calls, settings["max_bytes"])
         self.fetches = FetchLog(folder)
         self._log = StepLog(step_log_path(folder, process))
         self._sessions: list[Session] = []
@@ -181,7 +186,7 @@ class Recorder:
             "pid": os.getpid(),
             "tbperf": self._settings["version"],
         }
-        self._windows.before_step(session.phase, position, about)
+        self._windows.before_step(session.phase, position, about, session.model)
         self._profiler_cost_ns = time.perf_counter_ns() - started
         session.images = session.queue = None
         session.batch_began = session.batch_over = False
@@ -260,6 +265,7 @@ class Recorder:
 
     def forget_the_parent(self) -> None:
         """Start afresh after a fork: what is open is the parent's, and not ours to close."""
+        self.guard(self._windows.disown)
         self._parents.append((self.machine, self._windows))
         self.guard(self._begin)
 

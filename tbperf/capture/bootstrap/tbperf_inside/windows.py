@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, NamedTuple
 
 if TYPE_CHECKING:
     from .fetches import WindowFlag
+    from .modules import ModuleCalls
     from .ranges import ProfilerRanges
 
 _FEWEST_STEPS = 3
@@ -155,18 +156,20 @@ class Windows:
     Writing at once costs the same as writing later, and what is written survives a SIGKILL.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what begins and ends with a window, and where to tell of it
         self,
         plans: dict[str, Plan],
         capture: Capture,
         journal: Callable[..., None],
         flag: WindowFlag,
+        calls: ModuleCalls,
         max_bytes: int,
     ) -> None:
         self._schedules = {phase: Schedule(plan) for phase, plan in plans.items()}
         self._capture = capture
         self._journal = journal
         self._flag = flag
+        self._calls = calls
         self._max_bytes = max_bytes
         self._written = 0
         self._memory_before = 0
@@ -186,8 +189,8 @@ class Windows:
         if self._window is None:
             self._flag.lower()
 
-    def before_step(self, phase: str, position: Position, about: dict[str, Any]) -> None:
-        """Start or arm the capture if the schedule says so; ``about`` becomes metadata."""
+    def before_step(self, phase: str, position: Position, about: dict[str, Any], model: Any) -> None:
+        """Start or arm the capture if the schedule says so; ``about`` becomes metadata, calls in ``model`` ranges."""
         if self._window is None:
             schedule = self._schedules.get(phase)
             full = self._written >= self._max_bytes
@@ -201,6 +204,7 @@ class Windows:
         if phase == self._phase and position.step == self._window.first:
             self._memory_before = _resident_bytes()
             self._capture.start({"phase": phase, "first_step": position.step, **about})
+            self._calls.begin(phase, model)
 
     def after_step(self, phase: str, step: int) -> None:
         """Count a whole step, and end the window behind its last."""
@@ -219,6 +223,7 @@ class Windows:
             return
         window, self._window = self._window, None
         self._flag.lower()
+        self._calls.end()
         self._schedules[phase].recorded(self._done, next_step)
         captured = self._capture.on
         file = self._capture.stop()
@@ -241,8 +246,13 @@ class Windows:
     def abort(self) -> None:
         """Stop the capture after a failure and forget what it saw."""
         self._window = None
+        self._calls.end()
         self._capture.abort()
         self._flag.lower()
+
+    def disown(self) -> None:
+        """In a forked child: leave its classes as they were; the capture is the parent's."""
+        self._calls.end()
 
     def _note_limit(self, what: str) -> None:
         self._journal("note", text=f"{what}: the limit of {self._max_bytes:,} bytes (--max-bytes) was reached")
