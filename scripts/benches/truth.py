@@ -77,8 +77,9 @@ them, alone and in pairs, on one and on two ranks, with noise on every duration.
 written is analyzed. The simulation knows what the host was doing in each gap, and running again without the fault tells
 what it cost. `scripts/bench truth --write` made this page from {trials} drawn programs.
 
-Each program follows from a seed. The rules were made and mended on the seeds {tuned};
-the figures below come from the seeds {judging}, which were drawn once, after the last change.
+Each program follows from a seed. The rules were made and mended on the seeds
+{tuned}; the figures below come from the
+seeds {judging}, which were drawn once, after the last change.
 
 - A fault must be found where its cost is 1.35 times the threshold of its finding or more; between that and the same
   factor below the threshold it is not scored. Everything else that is reported counts as false.
