@@ -15,6 +15,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
+import math
 import random
 from collections import Counter
 from dataclasses import dataclass, field
@@ -52,6 +53,8 @@ class Program:
     noise: float = 0.15
     """Durations are drawn from this far around what they should be."""
     ranks: int = 1
+    exchange_ns: int = 100 * US
+    """What a collective takes; there are four a step."""
 
     def strength(self, name: str) -> float:
         """Return how strong a fault is; 0 where it is not planted."""
@@ -330,6 +333,9 @@ def _dataload(run, step, begun):
                 ready = begun + round((step + 1) * period)
                 run.spend(ready + run.drawn(300 * US, (step, "late")) - run.now)
                 _load(run, step, fault, ready, round(period))
+                if step == run.program.steps - 1:  # what the workers are at when the recording ends
+                    for later in range(step + 1, step + LATE[fault][0]):
+                        _load(run, later, fault, begun + round((later + 1) * period), round(period))
         for number in range(10):
             if ns := run.drawn(run.program.strength("in process") / 10, (step, "load", number)):
                 with run.operator("aten::stack"):
@@ -364,28 +370,32 @@ def _load(run, step, fault, ready, period):
 
 
 def _preprocess(run, step):
-    """Pageable, blocking, exposed: bytes copied to the device, one way or the other."""
+    """Pageable, blocking, exposed: bytes copied to the device, one way or the other; aside: on a stream of its own."""
+    side = SIDE if run.program.strength("aside") else COMPUTE
     with run.stage("preprocess"):
         with run.operator("aten::to"):
             run.spend(run.program.op_ns)
-            run.copy("HtoD", 2_000_000, "pinned")
+            run.copy("HtoD", 2_000_000, "pinned", stream=side)
         for fault, memory, api in (
             ("pageable", "pageable", ""),
             ("blocking", "pinned", "cudaMemcpy"),
             ("exposed", "pinned", ""),
+            ("aside", "pinned", ""),
         ):
             if size := round(run.program.strength(fault)):
                 with run.operator("aten::to"):
                     run.spend(run.program.op_ns)
-                    run.copy("HtoD", size, memory, waits=fault != "exposed", api=api)
-        _compute(run, "elementwise_kernel<128, 4, divide>", (step, "preprocess"), 0.3)
+                    stream = SIDE if fault == "aside" else COMPUTE
+                    run.copy("HtoD", size, memory, stream=stream, waits=fault in ("pageable", "blocking"), api=api)
+        name = "elementwise_kernel<128, 4, divide>"
+        _compute(run, name, (step, "preprocess"), 0.3, after=run.free.get(side, 0))
 
 
-def _compute(run, name, key, size=1.0, op="aten::mul"):
+def _compute(run, name, key, size=1.0, op="aten::mul", *, after=0):
     with run.operator(op):
         slow = 1 + run.program.strength("slow host")
         run.spend(run.drawn(run.program.op_ns * slow, (key, "host")))
-        run.kernel(name, run.drawn(run.program.kernel_ns * size, (key, "kernel")))
+        run.kernel(name, run.drawn(run.program.kernel_ns * size, (key, "kernel")), after=after)
 
 
 FAST, SLOW = "sm80_xmma_fprop_implicit_gemm_f16f16_f16f32_tensorop_{}", "implicit_convolve_sgemm<float, float, {}>"
@@ -409,16 +419,22 @@ def _convolution(run, key):
 
 
 def _forward(run, step):
-    """Tiny: kernels of 2 µs; syncs: calls; reads: of one number each; dominant, allocations, loads: ns a step."""
+    """Tiny: kernels of 2 µs; reads: of one number each; dominant, allocations, loads: ns a step.
+
+    Syncs, tables, sent tables: after which part of the operators the host waits, copies a table and waits, copies one.
+    """
     program = run.program
     with run.stage("forward"):
-        every = max(1, program.ops // max(1, round(program.strength("syncs"))))
         for number in range(program.ops):
             _convolution(run, (step, "forward", number))
-            if program.strength("syncs") and number % every == every - 1:
+            for _ in _turns(number, program.strength("syncs")):
                 run.synchronize("cudaDeviceSynchronize")
-            reads = round(program.strength("reads"))
-            for _ in range((number + 1) * reads // program.ops - number * reads // program.ops):
+            for fault, api in (("tables", "cudaMemcpy"), ("sent tables", "")):
+                for _ in _turns(number, program.strength(fault)):
+                    with run.operator("aten::to"):
+                        run.spend(program.op_ns)
+                        run.copy("HtoD", TABLE_BYTES, "pinned", waits=bool(api), api=api)
+            for _ in _turns(number, round(program.strength("reads")) / program.ops):
                 run.item()
         for number in range(round(program.strength("tiny"))):
             with run.operator("aten::add"):
@@ -430,10 +446,18 @@ def _forward(run, step):
                 run.kernel("cunn_SoftMaxForward<8, float>", ns)
         if ns := run.drawn(program.strength("allocations"), (step, "allocations")):
             with run.operator("aten::empty"):
-                run.call("cudaFree", max(ns, max(run.free.values()) - run.now), "allocation")
+                run.call("cudaFree", ns + max(0, max(run.free.values()) - run.now), "allocation")
                 run.call("cudaMalloc", ns, "allocation")
         if ns := run.drawn(program.strength("loads"), (step, "loads")):
             run.call("cuModuleLoadData", ns, "module_load")
+
+
+TABLE_BYTES = 1 << 18
+
+
+def _turns(number, rate):
+    """Return a range as long as something that happens at a rate happens at one operator, spread evenly."""
+    return range(math.floor((number + 1) * rate + 1e-9) - math.floor(number * rate + 1e-9))
 
 
 def _loss(run, step):
@@ -458,7 +482,7 @@ def _backward(run, step):
             if program.ranks > 1 and number % (program.ops // 2) == program.ops // 2 - 1:
                 with run.operator("c10d::allreduce_"):
                     run.spend(program.op_ns)
-                    ns = 100 * US + run.drawn(program.strength("exchange") / 4, (step, "comm", number))
+                    ns = program.exchange_ns + run.drawn(program.strength("exchange") / 4, (step, "comm", number))
                     name = "ncclDevKernel_AllReduce_Sum_f32_RING_LL(ncclDevComm*)"
                     run.kernel(name, ns, stream=COMM, after=run.free[COMPUTE])
         run.thread, run.cause = MAIN, stack

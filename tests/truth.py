@@ -9,6 +9,7 @@ not scored; everything else that is reported without having been planted counts 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import random
 from collections import Counter
 from dataclasses import dataclass, field
@@ -65,21 +66,21 @@ PLANTS = {
     "in process": Plant("LOADER002", _step(0.2, 1.5), thresholds.STARVED, "dataloader"),
     "slow transform": Plant("LOADER003", _step(1.0, 2.0), thresholds.STARVED, "dataloader"),
     "slow storage": Plant("LOADER004", _step(1.0, 2.0), thresholds.STARVED, "dataloader"),
-    "syncs": Plant("SYNC001", _count(3, 30), thresholds.WAITING),
+    "syncs": Plant("SYNC001", _between(0.1, 1.0), thresholds.WAITING),
     "logging": Plant("SYNC002", _count(3, 30), thresholds.WAITING),
     "reads": Plant("COPY003", _count(4, 40), thresholds.TINY_READS),
     "pageable": Plant("COPY001", _between(1e6, 30e6), thresholds.PAGEABLE),
     "exposed": Plant("COPY002", _between(5e6, 150e6), thresholds.EXPOSED, least=thresholds.WORTH_TRYING),
     "blocking": Plant("COPY004", _between(10e6, 100e6), thresholds.BLOCKING, fixed=(1.0, 1.0), also=("COPY002",)),
+    "tables": Plant("COPY004", _between(0.1, 1.0), thresholds.BLOCKING, also=("COPY002",)),
     "slow host": Plant(
         "LAUNCH001",
-        _between(2, 12),
+        _between(3, 20),
         thresholds.LAUNCH_BOUND,
         "host_op",
         fixed=(1.0, 1.0),
-        least=thresholds.WORTH_TRYING,
     ),
-    "tiny": Plant("LAUNCH002", _count(200, 800), thresholds.TINY_IDLE, also=("LAUNCH001",), least=0.0),
+    "tiny": Plant("LAUNCH002", _count(200, 800), thresholds.TINY_COST, also=("LAUNCH001",), least=0.0),
     "python": Plant("HOST001", _step(0.5, 2.0), thresholds.PYTHON, "python"),
     "dominant": Plant(
         "KERNEL001", _step(0.3, 1.5), thresholds.DOMINANT, fixed=(0.2, 0.5), least=thresholds.WORTH_TRYING
@@ -98,9 +99,25 @@ PLANTS = {
     "hot": Plant("HW001", _between(0.0, 0.6), thresholds.THROTTLED, weighed=False),
     "capped": Plant("HW002", _between(0.0, 0.9), thresholds.POWER_CAPPED, weighed=False),
 }
+TURNS = (
+    None,
+    None,
+    *PLANTS,
+    "syncs",
+    "starved",
+    "slow transform",
+    "slow storage",
+    "validation",
+    "tables",
+    "slow host",
+    "exchange",
+)
+"""What is planted first, in turn: nothing, and twice what is found too rarely to tell how often it is found."""
 LATE = ("starved", "few workers", "in process", "slow transform", "slow storage")
 OF_THE_LOADER = {"slow transform": 0.7 * 0.85, "slow storage": 0.8 * 0.85}
 """What part of a batch's time it is."""
+WAITING = ("syncs", "logging", "reads", "pageable", "blocking", "tables")
+"""Faults that make the host wait for the device."""
 TWO_FAULTS = 0.4
 """Part of the trials with a second fault."""
 MARGIN = 1.35
@@ -151,7 +168,7 @@ def draw_program(seed: int) -> Program:
         ranks=draw.choice((1, 1, 2)),
     )
     step = 3 * base.ops * base.kernel_ns
-    names = [name for name in [None, None, *PLANTS][seed % (len(PLANTS) + 2) :][:1] if name is not None]
+    names = [name for name in (TURNS[seed % len(TURNS)],) if name is not None]
     if any(PLANTS[name].ranks for name in names):
         base = dataclasses.replace(base, ranks=PLANTS[names[0]].ranks)
     if names and draw.random() < TWO_FAULTS:
@@ -168,14 +185,22 @@ def cost_of(run: Simulation, name: str) -> float:
     plant = PLANTS[name]
     if not plant.weighed:
         return run.told[name]
+    if name == "slow host":  # what waits leave of it: where they empty the queue, they are told
+        alone = simulate(functools.reduce(lambda program, wait: repaired(program, wait, 1.0), WAITING, run.program))
+        idle = min(one.causes()[plant.cause] / one.window_ns for one in (run, alone))
+        return min(idle, saved(run, run.program.without(name)))
     if plant.cause is not None:
         return run.causes()[plant.cause] / run.window_ns
     if name == "dominant":  # of the kernel time
         whole = sum(end - start for start, end, *_ in run.work)
         return run.program.steps * run.program.strength(name) / whole
-    if name == "blocking":  # what the waiting costs, not the copy
-        return saved(run, repaired(run.program, name, 1.0))
-    return saved(run, run.program.without(name))
+    # What blocking costs is the waiting, not the copy; of collectives, all of each.
+    whole = name in ("blocking", "tables", "exchange")
+    gone = saved(run, repaired(run.program, name, 1.0) if whole else run.program.without(name))
+    if name in ("layout", "fills", "casts"):  # kernel time, where that is saved, too
+        kernels = 3 * run.program.ops * run.program.steps * run.program.strength(name)
+        return min(kernels / run.window_ns, gone)
+    return gone
 
 
 def saved(run: Simulation, other: Program) -> float:
@@ -189,6 +214,13 @@ def repaired(program: Program, name: str, part: float) -> Program:
         return program.weakened(name, 1 / (1.5 + 3 * (part - 0.5)))
     if name in OF_THE_LOADER:  # what is slow goes, the rest of the loader's work stays
         return program.weakened(name, 1 - part * OF_THE_LOADER[name])
+    if name == "exchange":  # less of each collective, not only of what is planted
+        other = program.weakened(name, 1 - part)
+        return dataclasses.replace(other, exchange_ns=round(program.exchange_ns * (1 - part)))
+    if name == "tables":  # so many of them are copied without waiting
+        other = program.weakened(name, 1 - part)
+        sent = Fault("sent tables", program.strength(name) * part)
+        return dataclasses.replace(other, faults=(*other.faults, sent))
     if name == "blocking" or (name == "pageable" and part < 1):  # the copy stays, from pinned memory
         faults = tuple(Fault("exposed", f.strength) if f.name == name else f for f in program.faults)
         return dataclasses.replace(program, faults=faults)
@@ -218,6 +250,8 @@ def run_trial(seed: int, score: Score) -> None:
         elif cost > (plant.threshold if plant.least is None else plant.least) / MARGIN:
             demanded.setdefault(plant.code, False)
     excused = {code for name in planted for code in PLANTS[name].also}
+    if "COMM001" in findings and "exchange" not in planted and run.program.ranks > 1:  # every such program exchanges
+        excused |= {"COMM001"} if cost_of(run, "exchange") > thresholds.WORTH_TRYING / MARGIN else set()
     for code, must in demanded.items():
         if must and code in findings:
             score.right[code] += 1
@@ -230,7 +264,7 @@ def run_trial(seed: int, score: Score) -> None:
     draw = random.Random(-seed - 1)  # noqa: S311 - as above
     for name in planted:
         plant, finding = PLANTS[name], findings.get(PLANTS[name].code)
-        same = [other for other in planted if PLANTS[other].code == plant.code]
+        same = [other for other in planted if plant.code in (PLANTS[other].code, *PLANTS[other].also)]
         if finding is None or finding.gain is None or not plant.weighed or len(same) > 1:
             continue
         truth = saved(run, repaired(run.program, name, draw.uniform(*plant.fixed)))

@@ -41,7 +41,7 @@ class Copies:
     blocking_calls: int
     """Copies by calls that wait until the data has arrived."""
     repeated_sizes: int
-    """Sizes, of 64 kB and more, that were copied again and again: at least three times."""
+    """Sizes, of 64 kB and more, that were copied again and again: at least three times, and more than once a step."""
     stage: Mapping[str, int] = field(default_factory=dict)
     """Nanoseconds by the stage that asked for them."""
 
@@ -102,6 +102,7 @@ def _copies(  # noqa: PLR0913, PLR0917 - one group of rows
     calls = np.unique(trace.launched_by[rows])
     calls = calls[calls >= 0]
     tiny = (sizes >= 0) & (sizes <= TINY_BYTES)
+    again = max(_AGAIN, len(trace.steps) + 1)
     by_stage = sum_by(trace.gpu_stage[rows] + 1, gpu["dur_ns"][rows], len(trace.stage_names) + 1)
     return Copies(
         device=device,
@@ -116,7 +117,7 @@ def _copies(  # noqa: PLR0913, PLR0917 - one group of rows
         tiny_calls=int(tiny.sum()),
         tiny_blocked_ns=_blocked_ns(trace, np.flatnonzero(rows)[tiny]),
         blocking_calls=int(trace.named(trace.api.rows(calls), _is_blocking).sum()),
-        repeated_sizes=int((np.unique(sizes[sizes >= _LARGE_BYTES], return_counts=True)[1] >= _AGAIN).sum()),
+        repeated_sizes=int((np.unique(sizes[sizes >= _LARGE_BYTES], return_counts=True)[1] >= again).sum()),
         stage=stage_times(trace, by_stage.tolist()),
     )
 

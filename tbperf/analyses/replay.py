@@ -14,6 +14,7 @@ altogether: that is the range of what it saves.
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 from dataclasses import dataclass, field
@@ -24,10 +25,20 @@ import numpy as np
 from tbperf.analyses.copies import TINY_BYTES
 from tbperf.analyses.idle import CAUSES, HostActivity, attribute, loads_in_process
 from tbperf.analyses.kernels import TINY_NS
+from tbperf.analyses.loader import COLLATE, FETCH, has_loading, sum_loader_work, weigh_loader
 from tbperf.analyses.rows import Rows
 from tbperf.intervals import NOTHING, Spans, sum_by
 from tbperf.trace import COPY_KINDS, HOST_MEMORY, NONE, Kind
-from tbperf.trace.names import COLLECTIVE, COPY_CALL, SYNCHRONIZE, kernel_family, uses_tensor_cores
+from tbperf.trace.names import (
+    ASYNC_COPY_CALL,
+    COLLECTIVE,
+    COPY_CALL,
+    GRAPH_LAUNCH,
+    SYNCHRONIZE,
+    kernel_family,
+    uses_tensor_cores,
+)
+from tbperf.trace.stages import LOADER_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -53,6 +64,10 @@ KERNEL_SPEEDUP = (1.25, 2.0)
 
 WAITS = ("sync", "reads", "log", "copies")
 """Why the host waits for the device: it synchronizes, reads small values, logs a step, copies much."""
+
+_FREE = re.compile(r"(cuda|hip)Free$|cuMemFree(_v\d)?$")
+"""Giving memory back waits for all work of the device."""
+_FETCHED = re.compile(LOADER_PREFIX + FETCH + "$")
 
 READING = re.compile(r"aten::(item|_local_scalar_dense)$")
 """Operators that read one value."""
@@ -80,14 +95,17 @@ class WhatIf:
 
     device: int
     change: str
-    """A cause of idle time that is removed; ``host``: launch calls, operators and Python together;
-    ``synchronizing``: no call waits for the device, and by what they do ``waits: sync``, ``waits: reads`` (of small
-    values), ``waits: log`` (in the stage that logs), ``waits: copies``; ``python: STAGE``, ``stage: STAGE``: host time
-    of a stage, in no operator or all of it; ``pageable``, ``exposed copies``, ``collectives``, ``FAMILY kernels``: that
-    work takes no time; ``tiny kernels``: nor do the operators that launch them; ``tensor_cores``: matrix work that
-    tensor cores could do runs on them; ``dominant kernel``: it runs faster."""
+    """A cause of idle time that is removed; ``host``: launch calls, operators and Python, but for stretches of 0.5 ms
+    and more; ``synchronizing``: no call waits for the device, and by what they do ``waits: sync``, ``waits: reads`` (of
+    small values), ``waits: log`` (in the stage that logs), ``waits: copies``; ``python: STAGE``, ``stage: STAGE``: host
+    time of a stage, in no operator or call (in a trace without operators: stretches of at least 0.5 ms) or all of it;
+    ``loader: WORK``: that work of the loader takes no time; ``pageable``, ``exposed copies``, ``migrations``,
+    ``collectives``, ``FAMILY kernels``: that work takes no time; ``tiny kernels``: nor do the operators that launch
+    them; ``tensor_cores``: matrix work that tensor cores could do runs on them; ``dominant kernel``: it runs faster;
+    ``copies beside kernels``: pinned uploads run on a stream of their own."""
     low_ns: int
-    """Saved with half of it done (tensor cores: a factor of 1.5; dominant kernel: of 1.25)."""
+    """Saved with half of it done (tensor cores: a factor of 1.5; dominant kernel: of 1.25); of waits, with
+    every other one, whichever half saves less.  0 where all of it saves less than 1 % of the window."""
     high_ns: int
     """Saved with all of it done (tensor cores: a factor of 3; dominant kernel: of 2)."""
 
@@ -104,6 +122,8 @@ class Change:
     """Sorts of WAITS that do not wait; with a share of one half, every other one of them."""
     scale: npt.NDArray[np.float64] | None = None
     """Factor on the duration of each row of the gpu table."""
+    sooner_ns: int = 0
+    """How much less time passes from one batch of the workers to the next."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +136,13 @@ class _Wait:
     work: int
     """Row, in launch order, that it waits for; -1 for none."""
     tail: int
-    """From the end of that work to the return."""
+    """From the end of that work, or from the batch, to the return."""
     least: int
     """What the call takes when there is nothing to wait for."""
+    came: int = 0
+    """When the batch was there, as far as it is known."""
+    number: int = 0
+    """Batches up to this one."""
 
 
 class Replay:
@@ -126,19 +150,38 @@ class Replay:
 
     def __init__(self, trace: Trace, device: int) -> None:
         rows = np.flatnonzero(trace.gpu["device"] == device)
-        start = trace.gpu["start_ns"][rows]
-        launch = np.minimum(trace.gpu_launch_ns[rows], start)
-        rows = rows[np.lexsort((start, launch))]
-        self.rows = rows
+        launch = _launches(trace, rows)
+        order = np.lexsort((trace.gpu["start_ns"][rows], launch))
+        self.rows = rows = rows[order]
         self._start = trace.gpu["start_ns"][rows]
         self._dur = trace.gpu["dur_ns"][rows]
         self._end = self._start + self._dur
-        self._launch = np.minimum(trace.gpu_launch_ns[rows], self._start)
+        self._launch = launch[order]
         streams, self._stream = np.unique(trace.gpu["stream"][rows], return_inverse=True)
         self._of_stream = [np.flatnonzero(self._stream == stream) for stream in range(len(streams))]
         self._window = trace.windows[device]
         self._explain_starts(trace.resolution_ns, trace.named(trace.gpu, COLLECTIVE.match)[rows])
         self.waits = sorted([*self._waits(trace), *self._batches(trace)], key=lambda wait: wait.start)
+
+    def beside(self, chosen: _Mask, part: int = 1) -> Replay:
+        """Return the replay with some work, every so many of it, on a stream of its own; what followed waits for it."""
+        moved = np.zeros(self._stream.shape, np.bool_)
+        moved[np.flatnonzero(chosen[self.rows])[::part]] = True
+        depends = dict(self._depends)
+        for mine in self._of_stream:
+            copied, following = mine[:-1][moved[mine[:-1]]], mine[1:][moved[mine[:-1]]]
+            waits = ~moved[following]
+            for row, before in zip(following[waits].tolist(), copied[waits].tolist(), strict=True):
+                depends[row] = [before, int(self._gap[row])]
+        streams = len(self._of_stream)
+        stream = np.where(moved, streams, self._stream)
+        other = copy.copy(self)
+        vars(other).update(
+            _depends=sorted(depends.items()),
+            _stream=stream,
+            _of_stream=[np.flatnonzero(stream == number) for number in range(streams + 1)],
+        )
+        return other
 
     @property
     def stops(self) -> int:
@@ -192,6 +235,8 @@ class Replay:
         """Find the calls of the host that wait for the device: synchronizations, and copies that return when done."""
         api, gpu = trace.api, trace.gpu
         synchronizes = trace.named(api, SYNCHRONIZE.match)
+        frees = trace.named(api, _FREE.match)
+        synchronizes |= frees
         calls = np.flatnonzero(synchronizes | trace.named(api, COPY_CALL.match))
         calls = calls[np.argsort(api["start_ns"][calls], kind="stable")]
         own = dict(zip(trace.launched_by[self.rows].tolist(), range(len(self.rows)), strict=True))
@@ -208,7 +253,7 @@ class Replay:
             if start < free_from:  # another thread waits already
                 continue
             if is_sync[index]:
-                kind = "reads" if start - read_until < _AT_ONCE_NS else "sync"
+                kind = "free" if frees[call] else "reads" if start - read_until < _AT_ONCE_NS else "sync"
                 work = self._waited_for(until[index], start, end, latest)
             else:
                 if work == NONE:
@@ -220,13 +265,16 @@ class Replay:
                 if self._end[work] > end:
                     continue
             waited = work >= 0 and self._end[work] > start
+            tail = end - int(self._end[work]) if waited else 0
+            if frees[call] and not waited:  # what it takes by itself comes after a wait
+                tail = end - start
             yield _Wait(
-                kind="log" if in_log[index] else kind,
+                kind="log" if in_log[index] and kind != "free" else kind,
                 start=start,
                 end=end,
                 work=work,
-                tail=end - int(self._end[work]) if waited else 0,
-                least=min(end - start, _RETURN_NS) if waited else end - start,
+                tail=tail,
+                least=min(end - start, max(_RETURN_NS, tail)) if waited else end - start,
             )
             free_from = end
 
@@ -240,24 +288,46 @@ class Replay:
         return work
 
     def _batches(self, trace: Trace) -> Iterator[_Wait]:
-        """Find the waits for batches of other processes: those come when they come."""
+        """Find the waits for batches of other processes: those come when they come.
+
+        One that was ready says only that it came before; when, says the worker, where those were recorded: batches are
+        taken in the order in which they were begun.
+        """
         if "dataload" not in trace.stage_names or loads_in_process(trace):
             return
         waiting = trace.stage_tiling.spans_of(trace.stage_names.index("dataload"))
-        for start, end in zip(waiting.start.tolist(), waiting.end.tolist(), strict=True):
-            if end - start > _BATCH_NS:
-                yield _Wait("batch", start, end, NOTHING, 0, end - start)
+        fetches = trace.ranges.rows(trace.loading & trace.named(trace.ranges, _FETCHED.match))
+        made = fetches.end_ns[np.argsort(fetches["start_ns"], kind="stable")]
+        awaited = waiting.dur > _BATCH_NS
+        taken = np.full(len(waiting), len(made))
+        if made.size:
+            taken[awaited] = [np.where(made <= end, made, _NEVER).argmax() for end in waiting.end[awaited]]
+        known = taken < len(made)
+        handed_over = _typical(waiting.end[known] - made[taken[known]], 0)
+        batch = len(made)
+        for number, (start, end) in enumerate(zip(waiting.start.tolist(), waiting.end.tolist(), strict=True)):
+            batch += 1
+            came = end
+            if awaited[number]:
+                batch = int(taken[number])
+            elif batch < len(made):
+                came = min(end, int(made[batch]) + handed_over)
+            else:
+                continue
+            yield _Wait("batch", start, end, NOTHING, end - max(start, came), end - start, came, number + 1)
 
     def saved(self, change: Change) -> int:
-        """Return by how much the window shrinks."""
-        return _Run(self, change).saved()
+        """Return by how much the window shrinks; where every other wait goes, by how much at least."""
+        turns = (0, 1) if change.without and change.share < 1 else (0,)
+        return min(_Run(self, change, turn).saved() for turn in turns)
 
 
 class _Run:
     """One replay."""
 
-    def __init__(self, replay: Replay, change: Change) -> None:
+    def __init__(self, replay: Replay, change: Change, turn: int) -> None:
         self._replay = replay
+        self._seen = turn
         self._change = change
         removed, share = change.removed, change.share
         dur, gap = replay._dur, replay._gap  # noqa: SLF001 - one thing in two classes
@@ -276,7 +346,6 @@ class _Run:
         self._next = [0] * len(self._of_stream)
         self._done = 0
         self._shift = 0
-        self._seen = 0
         self._lists: tuple[list[int], ...] | None = None
 
     def saved(self) -> int:
@@ -305,15 +374,17 @@ class _Run:
         finish = begin + max(0, wait.least - gone)
         if wait.kind == "batch":
             if not gone:
-                finish = max(begin, wait.end)
-        elif wait.work >= 0 and not self._skips(wait):
+                finish = max(begin, wait.came - wait.number * self._change.sooner_ns) + wait.tail
+        elif wait.work >= 0 and not self._skips(wait, gone):
             if wait.work >= self._done:  # the copy that this very call launches
                 self._run(wait.work + 1)
             finish = max(finish, int(self._end[wait.work]) + wait.tail)
         self._shift = finish - (wait.end - gone_after)
 
-    def _skips(self, wait: _Wait) -> bool:
+    def _skips(self, wait: _Wait, gone: int) -> bool:
         """Tell whether a call does not wait in this replay."""
+        if wait.kind == "free" and gone:
+            return True
         if wait.kind not in self._change.without:
             return False
         self._seen += 1
@@ -368,6 +439,20 @@ class _Run:
             self._end[row] = end
 
 
+def _launches(trace: Trace, rows: Ns) -> Ns:
+    """Return when work was launched; where no launch is known, before what follows on its stream, as streams queue."""
+    start, stream = trace.gpu["start_ns"][rows], trace.gpu["stream"][rows]
+    launch: Ns = np.minimum(trace.gpu_launch_ns[rows], start)
+    unknown = trace.launched_by[rows] < 0
+    if unknown.any() and not unknown.all():
+        for number in np.unique(stream[unknown]).tolist():
+            mine = np.flatnonzero(stream == number)
+            mine = mine[np.argsort(start[mine], kind="stable")]
+            no_later = np.minimum.accumulate(launch[mine][::-1])[::-1]
+            launch[mine] = np.where(unknown[mine], no_later, launch[mine])
+    return launch
+
+
 def _typical(values: Ns, otherwise: int) -> int:
     return int(np.median(values)) if values.size else otherwise
 
@@ -381,7 +466,8 @@ def explore(trace: Trace) -> Rows[WhatIf]:
     found = []
     for device in trace.devices:
         start, end = trace.windows[device]
-        changes = list(_changes(trace, device, WORTH_SHARE * (end - start)))
+        worth = WORTH_SHARE * (end - start)
+        changes = list(_changes(trace, device, worth))
         if not changes:
             continue
         replay = Replay(trace, device)
@@ -395,24 +481,46 @@ def explore(trace: Trace) -> Rows[WhatIf]:
             if name.startswith("waits: ") and (name[7:] not in kinds or not known.get("synchronizing", 1)):
                 continue
             high = known[name] = max(0, replay.saved(whole))
-            low = max(0, replay.saved(part)) if high else 0
+            low = max(0, replay.saved(part)) if high > worth else 0  # a range is wanted of what is worth a finding
             found.append(WhatIf(device, name, min(low, high), max(low, high)))
+        found += _copies_beside(trace, device, replay, worth)
     return Rows(sorted(found, key=lambda row: -row.high_ns))
+
+
+def _copies_beside(trace: Trace, device: int, replay: Replay, worth: float) -> Iterator[WhatIf]:
+    """Yield what pinned uploads would save on a stream of their own.
+
+    They need no result of the device, and are into memory of their own as long as no graph reads it at a fixed
+    place; copies of other directions wait for what they copy, and calls that block need their data at once.
+    """
+    gpu = trace.gpu
+    uploads = (gpu["device"] == device) & (gpu["copy_kind"] == COPY_KINDS.index("HtoD"))
+    uploads &= gpu["host_memory"] == HOST_MEMORY.index("pinned")
+    uploads &= trace.launched_by >= 0
+    if not uploads.any() or trace.named(trace.api, GRAPH_LAUNCH.match).any():
+        return
+    at_once = trace.named(trace.api, ASYNC_COPY_CALL.match)
+    uploads[uploads] = at_once[trace.launched_by[uploads]]
+    if int(gpu["dur_ns"][uploads].sum()) > worth:
+        half, all_ = (max(0, replay.beside(uploads, part).saved(Change())) for part in (2, 1))
+        yield WhatIf(device, "copies beside kernels", min(half, all_), max(half, all_))
 
 
 def _changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[str, Change, Change]]:
     """Yield what is worth a replay: its name, done in part, done altogether."""
     cost = {row.cause: row.idle_ns for row in trace.once(attribute).causes if row.device == device}
     worthy = [cause for cause in CAUSES if cost.get(cause, 0) > worth]
-    tiling = trace.once(HostActivity).driving() if worthy else None
+    tiling = trace.once(HostActivity).driving() if sum(cost.values()) > worth else None
     if tiling is not None:
         for cause in worthy:
             if cause not in ("queued", "unknown", "sync"):
                 yield _removing(cause, tiling.spans_of(CAUSES.index(cause)))
-        of_host = [tiling.spans_of(CAUSES.index(cause)) for cause in _HOST]
+        of_host = [_of_length(tiling.spans_of(CAUSES.index(cause)), most=_LONG_NS) for cause in _HOST]
         if any(cause in _HOST for cause in worthy):
             yield _removing("host", functools.reduce(Spans.__or__, of_host))
         yield from _stage_changes(trace, device, worth)
+        if "dataloader" in worthy and has_loading(trace):
+            yield from _loader_changes(trace, tiling.spans_of(CAUSES.index("dataloader")))
         yield "synchronizing", Change(share=0.5, without=WAITS), Change(without=WAITS)
         reading = trace.ops.rows(trace.named(trace.ops, READING.match))
         read = Spans.merged(reading["start_ns"], reading.end_ns)
@@ -420,6 +528,15 @@ def _changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[str, Cha
             spans = read if kind == "reads" else Spans.empty()
             yield f"waits: {kind}", Change(spans, 0.5, without=(kind,)), Change(spans, without=(kind,))
     yield from _Work(trace, device, worth).changes()
+
+
+def _of_length(spans: Spans, least: float = 0, most: float = np.inf) -> Spans:
+    keep = (spans.dur >= least) & (spans.dur < most)
+    return Spans(spans.start[keep], spans.end[keep])
+
+
+_LONG_NS = 500_000
+"""A longer stretch without a launch is work of the host itself, not what it takes to launch."""
 
 
 def _removing(name: str, spans: Spans) -> tuple[str, Change, Change]:
@@ -432,12 +549,34 @@ def _stage_changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[st
     main = trace.ops.rows(trace.ops["thread"] == trace.main_thread)
     calls = trace.api.rows(trace.api["thread"] == trace.main_thread)
     in_ops = Spans.merged(main["start_ns"], main.end_ns) | Spans.merged(calls["start_ns"], calls.end_ns)
+    system = trace.os.rows(trace.os["thread"] == trace.main_thread)
+    in_ops |= Spans.merged(system["start_ns"], system.end_ns)
     idle = trace.stage_tiling.within(gaps).total_ns_by_label(len(trace.stage_names))
     for label, stage in enumerate(trace.stage_names):
-        if idle[label] > worth and stage not in ("dataload", "backward"):
-            spans = trace.stage_tiling.spans_of(label)
-            yield _removing(f"python: {stage}", spans - in_ops)
+        spans = trace.stage_tiling.spans_of(label)
+        costs = idle[label] if stage != "nms" else spans.total_ns  # the idle time that follows from it may come later
+        if costs > worth and stage not in ("dataload", "backward"):
+            quiet = spans - in_ops
+            # Without operators, what lies between two calls may be one; long stretches are at least no launching.
+            yield _removing(f"python: {stage}", quiet if trace.has("ops") else _of_length(quiet, _LONG_NS))
             yield _removing(f"stage: {stage}", spans)
+
+
+def _loader_changes(trace: Trace, waiting: Spans) -> Iterator[tuple[str, Change, Change]]:
+    """Yield what the loader spends most of its time on."""
+    works = [row for row in trace.once(sum_loader_work) if row.work not in (FETCH, COLLATE)]
+    loading = trace.once(weigh_loader)
+    for work in works[:_WORKS]:
+        if loads_in_process(trace):
+            half, all_ = (Change(waiting, share * work.share) for share in (0.5, 1.0))
+        else:
+            ns = work.self_ns // max(1, loading.batches * max(1, loading.workers))
+            half, all_ = (Change(sooner_ns=saved) for saved in (ns // 2, ns))
+        yield f"loader: {work.work}", half, all_
+
+
+_WORKS = 3
+"""Of the loader's work, that many sorts are replayed."""
 
 
 class _Work:
@@ -457,9 +596,11 @@ class _Work:
         """Yield work that could take less time, done in part and done altogether."""
         eligible = self._of(code for code, name in self._names.items() if uses_tensor_cores(name) is False)
         yield from self._faster("tensor_cores", eligible, TENSOR_CORE_SPEEDUP)
-        for family in (*_FAMILIES, "collective"):
+        for family in _FAMILIES:
             rows = self._of(code for code, name in self._names.items() if kernel_family(name) == family)
-            yield from self._gone("collectives" if family == "collective" else f"{family} kernels", rows)
+            yield from self._gone(f"{family} kernels", rows)
+        collectives = self._of(code for code, name in self._names.items() if kernel_family(name) == "collective")
+        yield from self._faster("collectives", collectives, (2.0, np.inf))
         others = [code for code, name in self._names.items() if kernel_family(name) != "collective"]
         dearest = max(others, key=lambda code: self._total[code], default=NONE)
         if dearest != NONE and self._total[dearest] > DOMINANT_SHARE * self._total.sum():
@@ -470,9 +611,9 @@ class _Work:
         if pageable.any() and self._ns(pageable) + blocked > self._worth:
             faster, hidden = (Change(without=("copies",), scale=_scale(pageable, by)) for by in (0.5, 0.0))
             yield "pageable", faster, hidden
-        exposed: _Mask = self._copies & ~pageable
-        if self._ns(exposed) > self._worth:
-            yield "exposed copies", Change(scale=_scale(exposed, 0.5)), Change(scale=_scale(exposed, 0.0))
+        managed: _Mask = self._copies & (self._trace.gpu["host_memory"] == HOST_MEMORY.index("managed"))
+        yield from self._faster("exposed copies", self._copies & ~pageable & ~managed, (2.0, np.inf))
+        yield from self._faster("migrations", managed, (2.0, np.inf))
         tiny: _Mask = self.kernels & (self._trace.gpu["dur_ns"] < TINY_NS)
         if 2 * tiny.sum() >= self.kernels.sum():
             ops = self._launching(tiny)

@@ -76,6 +76,8 @@ class Saying(NamedTuple):
     """Where it says more than the rule's own."""
     places: Sequence[Place] = ()
     """Where on the timeline to look."""
+    beside_ns: int = 0
+    """Part of the cost that the run bears beside what is recorded; the cost is a share of the window and this."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def diagnose(traces: Sequence[TraceReport], ranks: Sequence[Rank] = ()) -> tuple
 
 
 def _finding(rule: Rule, trace: TraceReport, number: int, saying: Saying) -> Finding:
-    window = window_ns(trace, saying.device)
+    window = window_ns(trace, saying.device) + saying.beside_ns
     gain = saying.gain
     recoverable = (gain.high_ns if gain else saying.cost_ns) / window
     severity = "high" if recoverable >= HIGH else "medium" if recoverable >= MEDIUM else "low"

@@ -10,9 +10,9 @@ from tbperf.analyses.replay import WAITS
 from tbperf.findings.thresholds import EPOCHS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from tbperf.analyses.copies import Copy
+    from tbperf.analyses.copies import Copies, Copy
     from tbperf.analyses.examine import TraceReport
     from tbperf.analyses.kernels import Hotspot
     from tbperf.analyses.launches import Calls
@@ -77,7 +77,8 @@ class Finding:
     device: int | None
     cost_ns: int
     cost_share: float
-    """Of the window of the device; of the time of the steps, where no device is concerned."""
+    """Of the window of the device; of the time of the steps, where no device is concerned.  What happens beside the
+    steps (STAGE001, STAGE002) is added to both: as much of it as belongs to the recorded steps."""
     gain: Gain | None
     """Null where the trace does not tell."""
     confidence: str
@@ -87,6 +88,23 @@ class Finding:
     places: tuple[Place, ...]
     """Where on the timeline of its trace to look, the longest first; empty for what has no place."""
     page: str
+
+
+def beside_the_steps(trace: TraceReport, device: int | None, ns: int) -> int:
+    """Return how much of a time that the whole run spent beside its training steps belongs to the recorded ones."""
+    training = trace.run.phase_ns("train") if trace.run is not None else 0
+    return round(window_ns(trace, device) * ns / training) if training else 0
+
+
+def at_once(trace: TraceReport, device: int, kernels_ns: int) -> int:
+    """Return how long kernels took whose durations are summed: where streams overlap, no longer than all compute."""
+    return min(kernels_ns, sum(row.compute_ns for row in trace.devices if row.device == device))
+
+
+def exposed_ns(trace: TraceReport, device: int, copies: Iterable[Copies]) -> int:
+    """Return the exposed time of some sorts of copies: those of two directions may run at once."""
+    exposed = sum(row.exposed_memcpy_ns for row in trace.devices if row.device == device)
+    return min(exposed, sum(row.exposed_ns for row in copies))
 
 
 def share(part: float, whole: float) -> float:
@@ -129,7 +147,7 @@ def waits_gain(trace: TraceReport, device: int, kind: str) -> Gain | None:
     every = gain_of(trace, device, "synchronizing")
     leads = max(alone, key=lambda name: alone[name].high_ns) == kind
     mine = alone[kind]
-    return Gain(mine.low_ns, every.high_ns) if leads and every else mine
+    return Gain(mine.low_ns, max(mine.high_ns, every.high_ns)) if leads and every else mine
 
 
 def half_precision(trace: TraceReport) -> tuple[str, Value]:

@@ -51,12 +51,16 @@ class Starvation:
         *,
         title: str | None = None,
         part: float = 1.0,
+        work: Gain | None = None,
         places: tuple[Place, ...] = (),
         confidence: str | None = None,
     ) -> Saying:
-        """Say it; ``part``: how much of the gain is in reach, where one part of the work is to blame."""
-        gain = self.gain
-        if gain is not None and part < 1:
+        """Say it; where one part of the work is to blame, ``work``: what the replay saves without it.
+
+        Where there is no replay, ``part``: how much of the loader's work that is.
+        """
+        gain = work or self.gain
+        if work is None and gain is not None and part < 1:
             gain = Gain(round(gain.high_ns * self._recovered(part / 2)), round(gain.high_ns * self._recovered(part)))
         sure = "high" if self.device is not None else "medium"
         return Saying(

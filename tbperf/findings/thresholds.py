@@ -57,7 +57,7 @@ LAUNCH_BOUND = Threshold(0.10, _WINDOW, _CHOICE)
 STARVED_KERNELS = Threshold(0.30, "of the kernels", "chosen: where the queue is empty for a third of all launches")
 WAITS_EMPTY_IT = Threshold(0.5, "of the idle time", "by definition of «most»: then waits are the cause")
 TINY_KERNELS = Threshold(0.50, "of the kernels", "by definition of «most»")
-TINY_IDLE = Threshold(0.05, _WINDOW, "chosen: tiny kernels behind a full queue cost nothing")
+TINY_COST = Threshold(0.05, _WINDOW, "chosen: a few behind a full queue cost hardly anything")
 PYTHON = Threshold(0.08, _STEPS, _CHOICE)
 PYTHON_CPU = Threshold(0.15, _STEPS, "the loss of a healthy YOLOv8n at 64 pixels takes 9 % (scripts/bench faults)")
 PYTHON_PART = Threshold(0.50, "of the stage", "by definition of «mostly Python»")
@@ -89,8 +89,10 @@ POWER_CAPPED = Threshold(0.20, "of the samples", "chosen: training runs near the
 PCIE_BUSY = Threshold(0.70, "of the link", "chosen: payload is about 85 % of the link's nominal rate")
 CPU_BUSY = Threshold(90.0, "percent", "chosen: beyond, processes wait for a core")
 
-VALIDATION = Threshold(0.20, "of the training steps", "chosen: Ultralytics validates a tenth of the images by default")
-SAVING = Threshold(0.10, "of the training steps", _CHOICE)
+VALIDATION = Threshold(
+    0.20, "of training and validation", "chosen: Ultralytics validates a tenth of the images by default"
+)
+SAVING = Threshold(0.10, "of the training", _CHOICE)
 NMS = Threshold(0.10, _STEPS, _CHOICE)
 EPOCHS = Threshold(3, "epochs", "chosen: in a shorter run what happens once weighs more than it will")
 

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 
 def throttled(trace: TraceReport, reasons: Collection[str], threshold: float, advice: Advice) -> Iterator[Saying]:
-    """Look for a GPU that ran slower for one of some reasons, in at least this share of the samples."""
+    """Look for GPUs that ran slower for one of some reasons, in at least this share of the samples."""
+    told: set[int] = set()
     for row in trace.throttling:
-        if row.reason in reasons and row.share >= threshold:
+        if row.reason in reasons and row.share >= threshold and row.device not in told:
+            told.add(row.device)
             device = row.device if any(row.device == d.device for d in trace.devices) else None
             clock = next((s for s in trace.hardware if (s.series, s.device) == ("sm_clock_mhz", row.device)), None)
             slower = 1 - clock.mean / clock.max if clock and clock.max else 0.0
@@ -36,7 +38,6 @@ def throttled(trace: TraceReport, reasons: Collection[str], threshold: float, ad
                 severity=None if busy * slower else "info",
                 places=(Place(row.start_ns, row.dur_ns, row.reason),),
             )
-            return
 
 
 def _about(trace: TraceReport, device: int) -> Iterator[tuple[str, HardwareSeries, str]]:

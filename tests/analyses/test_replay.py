@@ -52,6 +52,26 @@ def test_what_a_change_saves_is_what_the_changed_program_saves(fault, change, ra
     assert found[change].low_ns <= found[change].high_ns
 
 
+@pytest.mark.parametrize("beside", [(), (Fault("slow host", 20),)])
+def test_uploads_on_a_stream_of_their_own_save_what_the_changed_program_saves(beside):
+    """Where the host runs ahead they are hidden; behind a slow host there is nothing to hide behind."""
+    run = simulate(Program(steps=4, ops=16, faults=(Fault("exposed", 20e6), *beside)))
+
+    found = {row.change: row for row in examine(run.trace()).what_if}["copies beside kernels"]
+
+    aside = simulate(Program(steps=4, ops=16, faults=(Fault("aside", 20e6), *beside)))
+    truth = run.window_ns - aside.window_ns
+    assert found.high_ns == pytest.approx(truth, abs=0.01 * run.window_ns)
+    assert (truth > 0.1 * run.window_ns) == (not beside)
+
+
+def test_of_uploads_that_a_graph_may_read_nothing_is_said():
+    run = simulate(Program(steps=4, ops=16, faults=(Fault("exposed", 20e6),)))
+    run.timeline.call("cudaGraphLaunch", 1, 2)
+
+    assert "copies beside kernels" not in {row.change for row in examine(run.trace()).what_if}
+
+
 def test_waits_cost_nothing_where_batches_are_late_anyway():
     """The device is done long before the next batch comes: reading values of it is free."""
     program = Program(steps=4, ops=16, faults=(Fault("starved", 12 * MS), Fault("reads", 12)))

@@ -34,7 +34,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, advise, gain_of, idle_ns, places_of_idle
+from tbperf.findings.finding import Evidence, advise, exposed_ns, gain_of, idle_ns, places_of_idle
 from tbperf.findings.thresholds import PAGEABLE
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def find(trace: TraceReport) -> Iterator[Saying]:
     """Look for copies with pageable host memory that cost the device time."""
     for device in trace.devices:
         rows = [r for r in trace.memcpy if r.device == device.device and r.host_memory == "pageable"]
-        exposed = sum(row.exposed_ns for row in rows)
+        exposed = exposed_ns(trace, device.device, rows)
         gain = gain_of(trace, device.device, "pageable")
         cost = gain.high_ns if gain else exposed + idle_ns(trace, device.device, "memcpy")
         if not rows or cost < PAGEABLE * device.window_ns or _are_reads(trace, device.device):

@@ -52,6 +52,7 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             evidence = (
                 Evidence("blocking copies", sum(row.blocking_calls for row in rows), "calls"),
                 Evidence("moved", sum(row.bytes or 0 for row in rows), "B"),
+                Evidence("sizes copied again and again", sum(row.repeated_sizes for row in rows), "sizes"),
             )
             advice = (advise("copy without blocking, from pinned memory", "non_blocking", False, True),)
             places = places_of_copies(trace, device.device, lambda copy: copy.blocking)

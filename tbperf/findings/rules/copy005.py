@@ -6,7 +6,8 @@ Managed memory is moved between host and device page by page, whenever the other
 
 ## How it is measured
 
-Copies of managed memory (Nsight Systems shows them) in which no kernel runs, from 2 % of the window on.
+Copies of managed memory (Nsight Systems shows them) in which no kernel runs, from 2 % of the window on. The gain is
+that of the replay with them taking half their time, and none.
 
 ## Why it costs
 
@@ -31,7 +32,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, places_of_copies
+from tbperf.findings.finding import Evidence, Gain, advise, exposed_ns, gain_of, places_of_copies
 from tbperf.findings.thresholds import MIGRATED
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def find(trace: TraceReport) -> Iterator[Saying]:
     """Look for copies of managed memory."""
     for device in trace.devices:
         rows = [row for row in trace.memcpy if row.device == device.device and row.host_memory == "managed"]
-        cost = sum(row.exposed_ns for row in rows)
+        cost = exposed_ns(trace, device.device, rows)
         if rows and cost >= MIGRATED * device.window_ns:
             evidence = (
                 Evidence("migrations", sum(row.calls for row in rows), "calls"),
@@ -52,4 +53,5 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             )
             advice = (advise("prefetch, or allocate on the device (cudaMemPrefetchAsync, cudaMalloc)"),)
             places = places_of_copies(trace, device.device, lambda copy: copy.host_memory == "managed")
-            yield Saying(cost, evidence, advice, device.device, Gain(cost // 2, cost), "medium", places=places)
+            gain = gain_of(trace, device.device, "migrations") or Gain(cost // 2, cost)
+            yield Saying(cost, evidence, advice, device.device, gain, "medium", places=places)

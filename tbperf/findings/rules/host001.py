@@ -11,6 +11,11 @@ Time of a computing stage (preprocess, forward, loss, postprocess, callbacks, lo
 thread is in no operator, where that is more than half of the stage and at least 15 % of the steps; with a GPU,
 where the device idles meanwhile, from 8 % on.
 
+A trace without operators (Nsight Systems without `emit_nvtx`) does not tell Python from operators. There only
+stretches of at least 0.5 ms in which the thread is in no call of CUDA or of the operating system count, the cost is
+what the replay saves without them, the finding speaks of host code, and its confidence is low; without a GPU nothing
+is said.
+
 ## Why it costs
 
 Python handles one element at a time. On a GPU run the device waits for it; on a CPU run the cores do.
@@ -65,6 +70,9 @@ def find(trace: TraceReport) -> Iterator[Saying]:
     """Look for computing stages that are mostly Python."""
     device = trace.devices[0].device if len(trace.devices) == 1 else None
     window = window_ns(trace, device)
+    if not trace.operators:
+        yield from _without_operators(trace, device)
+        return
     for stage in trace.stages:
         outside = stage.host_ns - stage.op_ns
         cost = outside if stage.idle_ns is None else min(outside, stage.idle_ns)
@@ -87,4 +95,31 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             "medium",
             places=places_of_stages(trace, stage.stage),
             title=f"Python code holds up the stage {stage.stage}",
+        )
+
+
+def _without_operators(trace: TraceReport, device: int | None) -> Iterator[Saying]:
+    """Look for stages in which the device waits for long stretches of the host without any call."""
+    if device is None:
+        return
+    for stage in trace.stages:
+        gain = gain_of(trace, device, f"python: {stage.stage}")
+        if stage.stage in WAITING_STAGES or gain is None or gain.high_ns < PYTHON * window_ns(trace, device):
+            continue
+        if gain.high_ns < PYTHON_PART * stage.host_ns:
+            continue
+        evidence = (
+            Evidence(f"share of the steps in {stage.stage}", stage.share, "share"),
+            Evidence("saved without its stretches in no call of CUDA or the system", gain.high_ns, "ns"),
+        )
+        action = f"look at the host code of the stage {stage.stage}; record operators (emit_nvtx) to see what it is"
+        yield Saying(
+            gain.high_ns,
+            evidence,
+            (advise(action),),
+            device,
+            gain,
+            "low",
+            places=places_of_stages(trace, stage.stage),
+            title=f"Host code holds up the stage {stage.stage}",
         )

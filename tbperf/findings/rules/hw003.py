@@ -7,7 +7,8 @@ PCIe carries nearly as much as it can while the steps run.
 ## How it is measured
 
 NVML's throughput of the link, sampled while the steps ran: a mean of at least 70 % of what 16 lanes of the slowest
-generation carry that explains the fastest sample, and copies that no kernel hides. The cost is the time of those.
+generation carry that explains the fastest sample and the fastest copy of at least 1 MB, and copies that no kernel
+hides. The cost is the time of those.
 
 ## Why it costs
 
@@ -45,18 +46,30 @@ _GENERATIONS = (3.94e9, 7.88e9, 15.75e9, 31.5e9, 63.0e9)
 
 
 def find(trace: TraceReport) -> Iterator[Saying]:
-    """Look for a link to the GPU that is busy most of the time."""
+    """Look for links to GPUs that are busy most of the time."""
+    told: set[int | None] = {None}
     for series in trace.hardware:
-        if series.series not in ("pcie_rx_bytes_per_s", "pcie_tx_bytes_per_s") or series.device is None:
+        if series.series not in ("pcie_rx_bytes_per_s", "pcie_tx_bytes_per_s") or series.device in told:
             continue
-        limit = next((rate for rate in _GENERATIONS if rate >= series.max), _GENERATIONS[-1])
+        fastest = max(series.max, _fastest_copy(trace, series.device))
+        limit = next((rate for rate in _GENERATIONS if rate >= fastest), _GENERATIONS[-1])
         copying = sum(row.exposed_memcpy_ns for row in trace.devices if row.device == series.device)
         if series.mean < PCIE_BUSY * limit or not copying:
             continue
         evidence = (
             Evidence("over the link, on average", series.mean, "B/s"),
-            Evidence("its limit, by the fastest sample", limit, "B/s"),
+            Evidence("its limit, by the fastest sample or copy", limit, "B/s"),
         )
         advice = (advise("send less: uint8 images, converted on the GPU; data that stays on the GPU"),)
+        told.add(series.device)
         yield Saying(copying, evidence, advice, series.device, Gain(0, copying), "low")
-        return
+
+
+def _fastest_copy(trace: TraceReport, device: int | None) -> float:
+    """Return bytes per second of the fastest large copy over the link; 0 where there is none."""
+    over_it = (row for row in trace.copies if row.device == device and row.copy_kind in ("HtoD", "DtoH"))
+    return max((row.bytes_per_s or 0.0 for row in over_it if (row.bytes or 0) >= _LARGE_BYTES), default=0.0)
+
+
+_LARGE_BYTES = 1 << 20
+"""A smaller copy is over before its speed can be told."""

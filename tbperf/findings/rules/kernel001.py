@@ -33,7 +33,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Place, advise, gain_of
+from tbperf.findings.finding import Evidence, Place, advise, at_once, gain_of
 from tbperf.findings.thresholds import DOMINANT, DOMINANT_BUSY, WORTH_TRYING
 
 if TYPE_CHECKING:
@@ -64,4 +64,5 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             continue
         places = (Place(top.longest_start_ns, top.max_ns, top.name),)
         title = f"One {top.family} kernel dominates"
-        yield Saying(top.total_ns, evidence, advice, device.device, gain, "low", title=title, places=places)
+        cost = at_once(trace, device.device, top.total_ns)
+        yield Saying(cost, evidence, advice, device.device, gain, "low", title=title, places=places)

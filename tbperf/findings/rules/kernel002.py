@@ -35,7 +35,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, advise, argument, gain_of, half_precision, places_of_kernels, share
+from tbperf.findings.finding import (
+    Evidence,
+    advise,
+    argument,
+    at_once,
+    gain_of,
+    half_precision,
+    places_of_kernels,
+    share,
+)
 from tbperf.findings.thresholds import NO_TENSOR_CORES, TENSOR_CORES_SINCE, WORTH_TRYING
 
 if TYPE_CHECKING:
@@ -50,11 +59,12 @@ def find(trace: TraceReport) -> Iterator[Saying]:
     for device in trace.devices:
         major = (capability.get(device.device) or (TENSOR_CORES_SINCE, 0))[0]
         rows = [row for row in trace.families if row.device == device.device]
-        cost = sum(row.without_tensor_cores_ns for row in rows)
+        without = sum(row.without_tensor_cores_ns for row in rows)
+        cost = at_once(trace, device.device, without)
         if major < TENSOR_CORES_SINCE or cost < NO_TENSOR_CORES * device.window_ns:
             continue
         with_cores = sum(row.tensor_core_ns for row in rows)
-        evidence = (Evidence("matrix work on tensor cores", share(with_cores, with_cores + cost), "share"),)
+        evidence = (Evidence("matrix work on tensor cores", share(with_cores, with_cores + without), "share"),)
         name, to = half_precision(trace)
         advice = (advise("compute in half precision", name, argument(trace, name), to),)
         gain = gain_of(trace, device.device, "tensor_cores")

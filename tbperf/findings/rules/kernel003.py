@@ -32,7 +32,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, advise, gain_of, places_of_kernels, window_ns
+from tbperf.findings.finding import Evidence, advise, at_once, gain_of, places_of_kernels, window_ns
 from tbperf.findings.thresholds import LAYOUT, WORTH_TRYING
 
 if TYPE_CHECKING:
@@ -53,4 +53,5 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             if gain is not None and gain.high_ns < WORTH_TRYING * window_ns(trace, row.device):
                 continue
             places = places_of_kernels(trace, row.device, lambda kernel: kernel.family == FAMILY)
-            yield Saying(row.total_ns, evidence, advice, row.device, gain, "medium", places=places)
+            cost = at_once(trace, row.device, row.total_ns)
+            yield Saying(cost, evidence, advice, row.device, gain, "medium", places=places)

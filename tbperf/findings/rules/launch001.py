@@ -8,9 +8,11 @@ than the work itself.
 ## How it is measured
 
 Idle time with the causes `launch`, `host_op` and `python`, where at least 30 % of the kernels begin as soon as they
-are launched on an idle device. The gain is that of the replay with this host time removed. Reported from 10 % of
-the window on. Where removing waits for the GPU would save more than half of it, waits are what empties the queue
-(SYNC001, COPY003), and nothing is said here.
+are launched on an idle device. The gain is that of the replay with this host time removed, but for stretches of
+0.5 ms and more (an operator that computes on the host, a Python loop), and the cost is no more than that. Reported
+from 10 % of the window on. Where removing waits for the GPU would save more than half of it, waits are what empties
+the queue (SYNC001, COPY003): then only what they leave of it counts. Nor do stretches of Python count that HOST001
+tells of.
 
 ## Why it costs
 
@@ -39,7 +41,8 @@ from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
 from tbperf.findings.finding import Evidence, advise, argument, gain_of, idle_ns, places_of_idle
-from tbperf.findings.thresholds import LAUNCH_BOUND, STARVED_KERNELS, WAITS_EMPTY_IT, WORTH_TRYING
+from tbperf.findings.rules import host001
+from tbperf.findings.thresholds import LAUNCH_BOUND, STARVED_KERNELS, WAITS_EMPTY_IT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,13 +60,14 @@ def find(trace: TraceReport) -> Iterator[Saying]:
         return
     for device in trace.devices:
         cost = idle_ns(trace, device.device, "launch", "host_op", "python")
-        if cost < LAUNCH_BOUND * device.window_ns:
-            continue
+        cost -= sum(saying.cost_ns for saying in host001.find(trace))
         waits = gain_of(trace, device.device, "synchronizing")
         if waits is not None and waits.high_ns > WAITS_EMPTY_IT * cost:
-            continue
+            cost -= waits.high_ns
         gain = gain_of(trace, device.device, "host")
-        if gain is not None and gain.high_ns < WORTH_TRYING * device.window_ns:
+        if gain is not None:
+            cost = min(cost, gain.high_ns)
+        if cost < LAUNCH_BOUND * device.window_ns:
             continue
         batch = argument(trace, "batch")
         evidence = (

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbperf.findings.finding import Evidence, advise, argument, more_workers
+from tbperf.findings.finding import Evidence, advise, argument, gain_of, more_workers
 from tbperf.findings.loading import dearest_transform, loader_fault, place_of_work, starved
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def find(trace: TraceReport) -> Iterator[Saying]:
     if work is None or loader_fault(trace) != "LOADER003":
         return
     for wait in starved(trace):
+        gain = None if wait.device is None else gain_of(trace, wait.device, f"loader: {work.work}")
         evidence = (
             Evidence("waiting for a batch", wait.share, wait.unit),
             Evidence(f"{work.work}, of the loader's time", work.share, "share"),
@@ -60,7 +61,7 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             advise("load with more worker processes", "workers", argument(trace, "workers"), more_workers(trace)),
         )
         title = f"The transform {work.work} is slow"
-        yield wait.saying(evidence, advice, title=title, part=work.share, places=place_of_work(work))
+        yield wait.saying(evidence, advice, title=title, part=work.share, work=gain, places=place_of_work(work))
 
 
 _ARGUMENTS = {"Mosaic": "mosaic", "MixUp": "mixup", "CutMix": "cutmix", "CopyPaste": "copy_paste"}

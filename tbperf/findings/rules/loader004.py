@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbperf.findings.finding import Evidence, advise, argument, more_workers
+from tbperf.findings.finding import Evidence, advise, argument, gain_of, more_workers
 from tbperf.findings.loading import loader_fault, place_of_work, starved
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def find(trace: TraceReport) -> Iterator[Saying]:
         return
     work = next(row for row in trace.loader_work if row.work == "load_image")
     for wait in starved(trace):
+        gain = None if wait.device is None else gain_of(trace, wait.device, f"loader: {work.work}")
         evidence = (
             Evidence("waiting for a batch", wait.share, wait.unit),
             Evidence("reading and decoding, of the loader's time", work.share, "share"),
@@ -58,4 +59,4 @@ def find(trace: TraceReport) -> Iterator[Saying]:
             advise("keep decoded images", "cache", argument(trace, "cache"), "ram"),
             advise("load with more worker processes", "workers", argument(trace, "workers"), more_workers(trace)),
         )
-        yield wait.saying(evidence, advice, part=work.share, places=place_of_work(work))
+        yield wait.saying(evidence, advice, part=work.share, work=gain, places=place_of_work(work))

@@ -50,6 +50,8 @@ def find(trace: TraceReport) -> Iterator[Saying]:
                 Evidence("allocated", row.peak_allocated_bytes or 0, "B"),
                 Evidence("memory", row.capacity_bytes, "B"),
             )
-            advice = (advise("use less memory a step", "batch", argument(trace, "batch"), None),)
+            batch = argument(trace, "batch")
+            less = batch // 2 if isinstance(batch, int) and batch > 1 else None
+            advice = (advise("use less memory a step", "batch", batch, less),)
             device = row.device if any(row.device == d.device for d in trace.devices) else None
             yield Saying(0, evidence, advice, device, severity="info")

@@ -34,15 +34,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbperf.findings.diagnose import Saying
-from tbperf.findings.finding import Evidence, Gain, advise, gain_of, places_of_stages
+from tbperf.findings.finding import Evidence, Gain, advise, argument, gain_of, places_of_stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbperf.analyses.examine import TraceReport
+    from tbperf.findings.finding import Value
 
 AROUND = ("dataload", "fetch", "preprocess", "postprocess", "nms", "track", "write", "consumer")
-ADVICE = {
+ADVICE: dict[str, tuple[str, str, Value, Value]] = {
     "dataload": ("read less: smaller images, or every n-th frame", "vid_stride", 1, 2),
     "fetch": ("read less: smaller images, or every n-th frame", "vid_stride", 1, 2),
     "write": ("write no annotated images", "save", True, False),
@@ -52,6 +53,7 @@ ADVICE = {
     "nms": ("let fewer boxes through", "conf", None, 0.25),
     "track": ("track fewer boxes", "conf", None, 0.25),
 }
+"""What to do about a stage: action, argument, its default, what to try."""
 
 
 def find(trace: TraceReport) -> Iterator[Saying]:
@@ -62,7 +64,9 @@ def find(trace: TraceReport) -> Iterator[Saying]:
     model = rows["inference"]
     inference = max(model.host_ns, model.gpu_ns or 0)
     parts = {
-        stage: rows[stage].host_ns if rows[stage].idle_ns is None else rows[stage].idle_ns or 0
+        stage: rows[stage].host_ns
+        if rows[stage].idle_ns is None
+        else min(rows[stage].host_ns, rows[stage].idle_ns or 0)
         for stage in AROUND
         if stage in rows
     }
@@ -77,5 +81,9 @@ def find(trace: TraceReport) -> Iterator[Saying]:
     )
     device = trace.devices[0].device if len(trace.devices) == 1 else None
     gain = gain_of(trace, device, f"stage: {top}") if device is not None else None
-    advice, places = (advise(*ADVICE[top]),), places_of_stages(trace, *AROUND)
+    action, name, usual, to = ADVICE[top]
+    recorded = argument(trace, name)
+    now = usual if recorded is None else recorded
+    advice = (advise(action) if now == to else advise(action, name, now, to),)
+    places = places_of_stages(trace, *AROUND)
     yield Saying(cost, evidence, advice, device, gain or Gain(0, parts[top]), "medium", places=places)

@@ -44,6 +44,12 @@ def find(trace: TraceReport) -> Iterator[Saying]:
     if trace.phase == "train" and "backward" in stages and "optimizer" not in stages:
         batch = argument(trace, "batch")
         evidence = (Evidence("recorded steps", len(trace.steps), "steps"),)
-        to = max(2, 64 // batch) if isinstance(batch, int) and batch > 0 else None
+        nominal = argument(trace, "nbs")
+        images = nominal if isinstance(nominal, int) else _NOMINAL_BATCH
+        to = max(len(trace.steps) + 1, round(images / batch)) if isinstance(batch, int) and batch > 0 else None
         advice = (advise("record more steps", "--active", len(trace.steps), to),)
         yield Saying(0, evidence, advice, severity="info")
+
+
+_NOMINAL_BATCH = 64
+"""Ultralytics' ``nbs``: images between two updates."""

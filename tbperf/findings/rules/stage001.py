@@ -6,9 +6,9 @@ After each epoch the model is validated; here that takes a large part of the run
 
 ## How it is measured
 
-The recorder's own account of time outside the steps (`run.json`): validation against the time of all training
-steps; from 20 % on, in runs of at least 3 epochs. Inside a trace: idle time with cause `validation`, from 10 % of the
-window on.
+The recorder's own account of time outside the steps (`run.json`): validation as a share of training and validation
+together; from 20 % on, in runs of at least 3 epochs. The cost is what falls to the recorded steps, and its share is
+that of the run. Inside a trace: idle time with cause `validation`, from 10 % of the window on.
 
 ## Why it costs
 
@@ -38,12 +38,12 @@ from tbperf.findings.finding import (
     Gain,
     advise,
     argument,
+    beside_the_steps,
     gain_of,
     idle_ns,
     not_worth_judging,
     places_of_idle,
     share,
-    window_ns,
 )
 from tbperf.findings.thresholds import SAVING, VALIDATION
 
@@ -68,15 +68,14 @@ def find(trace: TraceReport) -> Iterator[Saying]:
         return
     validating = trace.run.outside_ns.get("validate", 0) + trace.run.phase_ns("val")
     training = trace.run.phase_ns("train")
-    if not training or validating < VALIDATION * training:
+    if not training or validating < VALIDATION * (training + validating):
         return
-    # The cost is told for the window, as every cost: the part of it that validation adds.
-    cost = round(window_ns(trace, None) * validating / training)
+    cost = beside_the_steps(trace, None, validating)
     of_run = (
         Evidence("validation in the run", validating, "ns"),
         Evidence("training steps in the run", training, "ns"),
     )
-    yield Saying(cost, of_run, _advice(trace), gain=Gain(cost // 2, cost), confidence="medium")
+    yield Saying(cost, of_run, _advice(trace), gain=Gain(cost // 2, cost), confidence="medium", beside_ns=cost)
 
 
 def _advice(trace: TraceReport) -> tuple[Advice, ...]:

@@ -6,9 +6,9 @@ Checkpoints are written, or plots are drawn, again and again.
 
 ## How it is measured
 
-The recorder's own account of time outside the steps (`run.json`): stages `save` and `plot` against the time of all
-training steps (in runs of at least 3 epochs), and the same stages inside steps: on a GPU the idle time with these
-causes, on the CPU the time in them; from 10 % on.
+The recorder's own account of time outside the steps (`run.json`): stages `save` and `plot`, as much as falls to the
+recorded steps (in runs of at least 3 epochs), and the same stages inside steps: on a GPU the idle time with these
+causes, on the CPU the time in them; from 10 % of steps and what is beside them on.
 
 ## Why it costs
 
@@ -39,6 +39,7 @@ from tbperf.findings.finding import (
     Gain,
     advise,
     argument,
+    beside_the_steps,
     gain_of,
     idle_ns,
     not_worth_judging,
@@ -60,23 +61,27 @@ def find(trace: TraceReport) -> Iterator[Saying]:
     device = trace.devices[0] if trace.devices else None
     judged = trace.run is not None and trace.phase == "train" and not not_worth_judging(trace)
     outside = trace.run.outside_ns if judged and trace.run is not None else {}
-    training = trace.run.phase_ns("train") if trace.run is not None else 0
     for stage, name, title in (("save", "save", "Saving"), ("plot", "plots", "Plotting")):
         inside = stage_ns(trace, stage) if device is None else idle_ns(trace, device.device, stage)
         whole = window if device is None else device.window_ns
-        beside = outside.get(stage, 0) / training if training else 0.0
-        cost = inside + round(whole * beside)
-        if cost >= SAVING * whole:
-            evidence = (Evidence(f"{stage} beside the steps", beside, "share"), Evidence("in the steps", inside, "ns"))
+        beside = beside_the_steps(trace, device.device if device else None, outside.get(stage, 0))
+        cost = inside + beside
+        if cost >= SAVING * (whole + beside):
+            evidence = (
+                Evidence(f"{stage} beside the steps of the run", outside.get(stage, 0), "ns"),
+                Evidence("training steps in the run", trace.run.phase_ns("train") if trace.run else 0, "ns"),
+                Evidence("in the recorded steps", inside, "ns"),
+            )
             advice = (advise(f"{stage} less often", name, argument(trace, name), False),)
-            gain = gain_of(trace, device.device, stage) if device and not beside else None
+            inner = (gain_of(trace, device.device, stage) if device else None) or Gain(inside // 2, inside)
             yield Saying(
                 cost,
                 evidence,
                 advice,
                 device.device if device else None,
-                gain or Gain(cost // 2, cost),
+                Gain(inner.low_ns + beside // 2, inner.high_ns + beside),
                 "medium",
                 title=f"{title} takes much of the training",
                 places=places_of_stages(trace, stage),
+                beside_ns=beside,
             )
