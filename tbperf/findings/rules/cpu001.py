@@ -31,8 +31,8 @@ split evenly.
 
 ## Example
 
-YOLOv8n on a machine with two cores, where Ultralytics sets one thread: 8 images of 160 forward and backward took 613 ms,
-and 421 ms with two threads; a single image forward took 41.9 ms, and 38.6 ms (best of 22, taken in turns).
+YOLOv8n on a machine with two cores, where Ultralytics sets one thread: 8 images of 160 forward and backward took
+613 ms, and 421 ms with two threads; a single image forward took 41.9 ms, and 38.6 ms (best of 22, taken in turns).
 """
 
 from __future__ import annotations
