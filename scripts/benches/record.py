@@ -1,6 +1,6 @@
-"""What recording costs: the same training alone, with the always-on log, and with a window; in turn, many times.
+"""What recording costs: the same training or prediction alone, with the always-on log, and with a window; in turn.
 
-Each round runs the three one after the other in processes of their own, and the training itself measures its steps:
+Each round runs the three one after the other in processes of their own, and the program itself measures its steps:
 wall clock and processor time. A ratio compares neighbours of a round, so that a machine that gets slower hits both;
 the ratio of two runs without tbperf is the noise that the others must be held against. The last line counts the time
 inside tbperf's own code, which no noise hides.   `scripts/bench record [--rounds N]`
@@ -25,20 +25,32 @@ from ultralytics import YOLO
 
 steps = []
 
-def begun(trainer):
-    trainer.begun = time.perf_counter_ns(), time.process_time_ns()
+def begun(engine):
+    engine.begun = time.perf_counter_ns(), time.process_time_ns()
 
-def ended(trainer):
-    steps.append([time.perf_counter_ns() - trainer.begun[0], time.process_time_ns() - trainer.begun[1]])
-    begun(trainer)
+def ended(engine):
+    steps.append([time.perf_counter_ns() - engine.begun[0], time.process_time_ns() - engine.begun[1]])
+    begun(engine)
 
 model = YOLO(MODEL)
+RUN
+json.dump(steps, open("steps.json", "w"))
+"""
+
+RUNS = {
+    "train": """
 model.add_callback("on_train_epoch_start", begun)
 model.add_callback("on_train_batch_end", ended)
 model.train(data=DATA, epochs=1, imgsz=IMGSZ, batch=8, workers=0, device="cpu", plots=False, val=False,
             close_mosaic=0, seed=1, project="out", name="train", exist_ok=True)
-json.dump(steps, open("steps.json", "w"))
-"""
+""",
+    "predict": """
+model.add_callback("on_predict_start", begun)
+model.add_callback("on_predict_batch_end", ended)
+for _ in model.predict(IMAGES, stream=True, imgsz=IMGSZ, device="cpu", verbose=False):
+    pass
+""",
+}
 
 COUNTING = """
 import collections, json, os, sys, time
@@ -71,6 +83,7 @@ WARM = 4
 def main() -> None:
     """Run the rounds and print ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--phase", choices=RUNS, default="train")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=240)
     parser.add_argument("--imgsz", type=int, default=160)
@@ -81,35 +94,37 @@ def main() -> None:
         data = write_dataset(place / "data", images=options.images, size=options.imgsz)
         model = Path(options.model)
         model = model.resolve() if model.exists() else model
-        program = PROGRAM.replace("DATA", repr(str(data))).replace("IMGSZ", str(options.imgsz))
-        program = program.replace("MODEL", repr(str(model)))
+        program = PROGRAM.replace("RUN", RUNS[options.phase].strip())
+        values = {"DATA": str(data), "IMAGES": str(data.parent / "images" / "train"), "MODEL": str(model)}
+        for name, value in {**values, "IMGSZ": options.imgsz}.items():
+            program = program.replace(name, repr(value))
         (place / "program.py").write_text(program)
         rounds: list[dict[str, Steps]] = []
         for number in range(options.rounds):
-            rounds.append(one_round(place))
+            rounds.append(one_round(place, options.phase))
             medians = "   ".join(f"{way} {typical(steps, 0) / 1e6:.2f} ms" for way, steps in rounds[-1].items())
             print(f"round {number + 1}: {medians}", flush=True)
         if rounds:
             show(rounds)
-        show_inside(place)
+        show_inside(place, options.phase)
 
 
 Steps = dict[int, tuple[int, int]]
 """Wall clock and processor time of each warm step, in ns."""
 
 
-def one_round(place: Path) -> dict[str, Steps]:
+def one_round(place: Path, phase: str) -> dict[str, Steps]:
     """Run each way once; alone twice, for the noise."""
     return {
-        "alone": train(place, None),
-        "always on": train(place, NEVER),
-        "alone again": train(place, None),
-        "profiled": train(place, ()),
+        "alone": run(place, phase, None),
+        "always on": run(place, phase, NEVER),
+        "alone again": run(place, phase, None),
+        "profiled": run(place, phase, ()),
     }
 
 
-def train(place: Path, options: tuple[str, ...] | None, environment: dict[str, str] | None = None) -> Steps:
-    """Run the training; of a recorded one with a window, return the profiled steps."""
+def run(place: Path, phase: str, options: tuple[str, ...] | None, environment: dict[str, str] | None = None) -> Steps:
+    """Run the program; of a recorded one with a window, return the profiled steps."""
     command = [sys.executable, "program.py"]
     if options is not None:
         command = [sys.executable, "-m", "tbperf", "record", "--out", "run", *options, "--", *command]
@@ -126,7 +141,7 @@ def train(place: Path, options: tuple[str, ...] | None, environment: dict[str, s
     if options == ():
         log = next(max(place.glob("run*"), key=lambda folder: folder.stat().st_mtime_ns).glob("steps.*.jsonl"))
         rows = map(json.loads, log.read_text().splitlines())
-        profiled = {row["step"] for row in rows if row["phase"] == "train" and row["profiler"] == "active"}
+        profiled = {row["step"] for row in rows if row["phase"] == phase and row["profiler"] == "active"}
         # The window's last step ends with writing the trace, which no step of the log counts.
         return {number: times for number, times in warm.items() if number in profiled - {max(profiled)}}
     return warm
@@ -155,13 +170,13 @@ def ratio(values: list[float]) -> str:
     return f"{median(values):.3f} ({min(values):.3f} … {max(values):.3f})"
 
 
-def show_inside(place: Path) -> None:
+def show_inside(place: Path, phase: str) -> None:
     """Count the time inside tbperf's code in a run without a window."""
     bootstrap = Path(__file__).parents[2] / "tbperf" / "capture" / "bootstrap"
     counting = place / "counting"
     counting.mkdir()
     (counting / "sitecustomize.py").write_text(COUNTING.replace("BOOTSTRAP", repr(str(bootstrap))))
-    steps = train(place, NEVER, {"PYTHONPATH": f"{Path(__file__).parents[2]}{os.pathsep}{counting}"})
+    steps = run(place, phase, NEVER, {"PYTHONPATH": f"{Path(__file__).parents[2]}{os.pathsep}{counting}"})
     spent = json.loads((place / "inside.json").read_text())
     number = len(steps) + WARM
     # What happens less than once a step happens once a run, or once a second.

@@ -136,7 +136,7 @@ def _sentence_of_the_host(trace: TraceReport, where: str) -> str:
     """Say how long a step takes and what makes up most of it: a sort of work or, around the model, a stage."""
     whole = max(1, sum(row.host_ns for row in trace.stages))
     parts = _parts(trace)
-    named = ", ".join(f"{format_share(ns / whole)} in {what}" for what, ns in parts[:2] if ns >= TOLD * whole)
+    named = ", ".join(f"{format_share(ns / whole)} in {what}" for what, ns in parts[:_PARTS_TOLD] if ns >= TOLD * whole)
     if not trace.steps:
         return f"The run used the CPU{': ' + named if named else ''}."
     mean = sum(row.dur_ns for row in trace.steps) / len(trace.steps)
@@ -168,15 +168,28 @@ _AROUND = {
 
 
 def _parts(trace: TraceReport) -> list[tuple[str, int]]:
-    """Split the time of the steps into parts that have a name for a reader, the largest first."""
-    parts: dict[str, int] = {}
-    for row in trace.stages:
-        if row.stage in _AROUND:
-            parts[stage_words(row.stage)] = parts.get(stage_words(row.stage), 0) + row.host_ns
-            continue
-        for work, ns in row.work.items():
-            parts[WORK[work]] = parts.get(WORK[work], 0) + ns
-    return sorted(parts.items(), key=lambda part: -part[1])
+    """Split the time of the steps into parts that have a name for a reader, the largest first.
+
+    A stage stands for itself only where it is told: otherwise a sort of work would lack what the tables count as it.
+    """
+    apart = set(_AROUND)
+    while True:
+        parts: dict[str, int] = {}
+        for row in trace.stages:
+            if row.stage in apart:
+                parts[stage_words(row.stage)] = parts.get(stage_words(row.stage), 0) + row.host_ns
+                continue
+            for work, ns in row.work.items():
+                parts[WORK[work]] = parts.get(WORK[work], 0) + ns
+        largest = sorted(parts.items(), key=lambda part: -part[1])
+        told = {what for what, _ in largest[:_PARTS_TOLD]}
+        remain = {stage for stage in apart if stage_words(stage) in told}
+        if remain == apart:
+            return largest
+        apart = remain
+
+
+_PARTS_TOLD = 2
 
 
 def _short(name: str, length: int = 60) -> str:

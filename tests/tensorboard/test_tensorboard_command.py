@@ -84,7 +84,7 @@ def test_the_text_dashboard_has_the_report(served):
     board.eventually("data/plugin/text/tags", lambda found: mine in found)
     (page,) = board.json("data/plugin/text/text", run=mine, tag="tbperf/report")
 
-    assert "A training step takes" in page["text"]
+    assert "A training step of 8 images takes" in page["text"]
 
 
 def test_the_profile_tab_has_the_windows_of_the_run(served):

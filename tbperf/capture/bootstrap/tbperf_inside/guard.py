@@ -27,14 +27,6 @@ class Guard:
             self.trip(error)
             return None
 
-    def undo(self, function: Callable[..., Any], *args: Any) -> None:
-        """Call what takes back something of ours in the program, also when tbperf is off."""
-        try:
-            function(*args)
-        except Exception as error:
-            if not self.tripped:
-                self.trip(error)
-
     def missing(self, what: str) -> None:
         """Tell that a version of torch or Ultralytics does not have something; the rest is recorded."""
         self(self._on_missing, what)

@@ -26,6 +26,10 @@ class Ranges:
     def close(self, token: Any) -> None:
         """Close the range that was opened last."""
 
+    def shortest(self) -> tuple[Callable[[str], Any], Callable[[Any], None]]:
+        """Return what opens and what closes a range, at the least cost that it can be had for as things are now."""
+        return self.open, self.close
+
 
 class StepTimes(NamedTuple):
     """One finished step."""
