@@ -159,7 +159,7 @@ def recording_environment(folder: Path, options: RecordOptions) -> dict[str, str
         "version": __version__,
         "plans": options.plans(),
         "profiler": options.profiler(),
-        "modules": "every" if options.modules else "layers",
+        "modules": options.modules,
         "max_bytes": options.max_bytes,
         "nsys": options.nsys,
     }

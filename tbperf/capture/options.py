@@ -36,8 +36,8 @@ class RecordOptions:
     """Allocations."""
     flops: bool = False
     """Estimated arithmetic of matrix products and convolutions."""
-    modules: bool = False
-    """Calls of every module of the model, not only of its layers."""
+    modules: str = "layers"
+    """Which of the model's modules show their calls: its «layers», «every» one, or «none»."""
     max_bytes: int = 1_000_000_000
     """Largest trace that is kept whole; a window ends early when it would grow beyond."""
     nsys: bool = False
@@ -66,7 +66,7 @@ class RecordOptions:
             "record_shapes": self.shapes,
             "profile_memory": self.memory,
             "with_flops": self.flops,
-            "with_modules": self.modules,
+            "with_modules": self.modules == "every",
         }
 
     def describe(self) -> str:

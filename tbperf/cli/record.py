@@ -72,7 +72,15 @@ def _parse_steps(_context: click.Context, _option: click.Parameter, value: str |
 @click.option("--shapes", is_flag=True, help="With the shapes of the operators' inputs.")
 @click.option("--memory", is_flag=True, help="With allocations.")
 @click.option("--flops", is_flag=True, help="With estimated arithmetic.")
-@click.option("--modules", is_flag=True, help="With calls of every module, not only of layers.")
+@click.option(
+    "--modules",
+    flag_value="every",
+    default="layers",
+    help="With calls of every module, not only of the model's layers.",
+)
+@click.option(
+    "--no-modules", "modules", flag_value="none", help="Without calls of layers, which cost 1 ms a step or two."
+)
 @click.option(
     "--max-bytes",
     type=click.IntRange(1),

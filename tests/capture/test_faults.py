@@ -37,7 +37,7 @@ def outcomes(environment, tmp_path_factory):
     place = tmp_path_factory.mktemp("faults")
     data = write_dataset(place / "data", images=12, size=48)
     (alone,) = run(place / "alone", data, environment | {"PYTHONPATH": str(HERE)})
-    recorded = recording_environment(place / "run", RecordOptions(shapes=True, memory=True, modules=True))
+    recorded = recording_environment(place / "run", RecordOptions(shapes=True, memory=True, modules="every"))
     inside = environment | {
         "TBPERF_CAPTURE": recorded["TBPERF_CAPTURE"],
         "TBPERF_BOOTSTRAP": str(BOOTSTRAP),

@@ -229,3 +229,10 @@ def test_what_cannot_be_shown_is_told_once_and_left_alone(model, reason):
             assert "__call__" not in vars(Block)
     assert watch.notes == [f"the layers of the model of train are not shown: {reason}"]
     assert not watch.guard.tripped
+
+
+def test_no_module_is_shown_where_none_is_wanted():
+    watch, net = Watch("none"), Net()
+    with watch.over(net) as seen:
+        net(torch.ones(1, 2))
+    assert (seen.opened, watch.notes) == ([], [])

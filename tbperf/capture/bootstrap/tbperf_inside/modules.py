@@ -37,7 +37,7 @@ class ModuleCalls:
         self._ranges = ranges
         self._guard = guard
         self._journal = journal
-        self._find = _every_module if which == "every" else _layers
+        self._find = {"every": _every_module, "layers": _layers}.get(which)
         self._wrapped: list[tuple[type, Any]] = []
         self._watched: dict[int, tuple[str, Any]] = {}
         """By identity: the name of its range, and the module, so that it lives as long as its number counts."""
@@ -46,6 +46,8 @@ class ModuleCalls:
     def begin(self, phase: str, model: Any) -> None:
         """Show the calls of the model that runs in this phase from now on; tell once why where that cannot be."""
         self.end()
+        if self._find is None:
+            return
         try:
             bare = unwrapped(model)
             _refuse_compiled(bare)
