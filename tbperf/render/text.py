@@ -39,6 +39,8 @@ _STAGE_MARKS = "█▓▒░"
 _INDENT = 2
 _NAME, _WORDS = 24, 24
 """What is left to the first column, and to a last one of words, where room is short."""
+_WORTH_A_LINE = 0.005
+"""The same on one screen, of stages."""
 _SMALL = 0.0005
 """Shares below this are left out of bars and tables, unless they are all there is."""
 
@@ -291,7 +293,8 @@ class _ReportPage(Page):
     def _stages(self, trace: TraceReport) -> None:
         if not any(row.stage for row in trace.stages):
             return
-        shown = [row for row in trace.stages if row.share >= _SMALL or row.gpu_ns][: self._top + 4]
+        least = _WORTH_A_LINE if self._brief else _SMALL
+        shown = [row for row in trace.stages if row.share >= least or row.gpu_ns][: self._top + 4]
         steps = max(1, len(trace.steps))
         per = "ms/step" if trace.steps else "ms"
         if trace.devices:
@@ -397,6 +400,10 @@ class _ReportPage(Page):
         ]
         hands = "in the program itself" if not loading.workers else f"{loading.workers} workers"
         self.table(f"Loader, {hands}", ("own ms", "%", "calls", "a call"), rows)
+        if not loading.workers:
+            self.line(f"  A batch takes {format_ms(loading.batch_ns)} to load, which the steps wait for.")
+            self.line()
+            return
         every = "" if loading.demand_ns is None else f"; the steps would take one every {format_ms(loading.demand_ns)}"
         self.line(
             f"  A batch takes a worker {format_ms(loading.batch_ns)}: one comes every {format_ms(loading.supply_ns)}"
@@ -744,7 +751,7 @@ _RULES = {
     "cuda_memset_sync": "blocking memsets",
     "cuda_api_sync": "calls that wait for the GPU",
 }
-_WORTH_A_TABLE = 0.05
+_WORTH_A_TABLE = 0.10
 """Of the steps: from here on, waiting for batches brings the loader onto the one screen."""
 
 
