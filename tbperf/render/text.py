@@ -220,8 +220,17 @@ class _ReportPage(Page):
             self._device(trace, device)
         if not trace.devices:
             self._host(trace)
+        self._parts(trace)
         if (profiling := about_profiling(trace)) is not None:
             self.line(profiling)
+            self.line()
+
+    def _parts(self, trace: TraceReport) -> None:
+        """One line of what `_modules` shows in full."""
+        named = [row for row in trace.model_parts if row.part is not None]
+        if self._brief and named:
+            parts = ", ".join(f"{printable(str(row.part))} {format_share(row.share)}" for row in named)
+            self.line(f"The model, by its parts: {parts} of the {'GPU work' if trace.devices else 'operators'}.")
             self.line()
 
     def _device(self, trace: TraceReport, device: DeviceTime) -> None:
