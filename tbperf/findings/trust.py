@@ -51,13 +51,14 @@ def about_profiling(trace: TraceReport) -> str | None:
         return None
     if abs(found.slowdown - 1) < NOTICED:
         return f"Recording did not slow the steps: {format_ms(found.step_ns)} without the profiler."
+    if found.slowdown < 1:
+        others = format_ms(found.step_ns)
+        return f"What recording costs cannot be told: the recorded steps were faster than the others ({others})."
     without = f"without the profiler a step takes {format_ms(found.step_ns)}"
     idle = max(found.devices, key=lambda row: row.idle_ns, default=None)
     if idle is not None:
         name = f"GPU {idle.device}" if len(found.devices) > 1 else "the GPU"
         without += f", and {name} idles about {format_share(idle.idle_share)} of it"
-    if found.slowdown < 1:
-        return f"The recorded steps were faster than the others: {without}."
     return f"Recording slowed the steps by {format_share(found.slowdown - 1)}: {without}."
 
 
