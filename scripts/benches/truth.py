@@ -89,8 +89,8 @@ seeds {judging}, which were drawn once, after the last change.
 
 What this does not show: how well the simulated programs stand for real ones. The simulation and the replay are separate
 code, but share assumptions: streams work in order, batches are taken in order, giving memory back waits for the GPU.
-MEM, PREDICT, PROFILE, CPU, COPY005, HW003 and HW004 depend on arguments or counters more than on times; they are tested just
-above and just below their thresholds by hand-drawn traces (`tests/findings/test_rules.py`, `test_cpu.py`).
+MEM, PREDICT, PROFILE, CPU, COPY005, HW003 and HW004 depend on arguments or counters more than on times; they are tested
+just above and just below their thresholds by hand-drawn traces (`tests/findings/test_rules.py`, `test_cpu.py`).
 """
 
 
