@@ -57,13 +57,13 @@ def find(trace: TraceReport) -> Iterator[Saying]:
 
 def _in_process(trace: TraceReport) -> Iterator[Saying]:
     workers = (advise("load in worker processes", "workers", 0, more_workers(trace)),)
-    lighter = (
-        advise("keep decoded images", "cache", argument(trace, "cache"), "ram"),
-        advise("lighten the augmentation", "mosaic", argument(trace, "mosaic"), 0.0),
-    )
+    lighter = [advise("keep decoded images", "cache", argument(trace, "cache"), "ram")]
+    if trace.phase != "val":  # which does not augment
+        lighter.append(advise("lighten the augmentation", "mosaic", argument(trace, "mosaic"), 0.0))
+    title = None if trace.devices else "The program loads its images itself"  # Ultralytics has no workers on the CPU
     for wait in starved(trace):
         evidence = (Evidence("loading", wait.share, wait.unit),)
-        yield wait.saying(evidence, workers if trace.devices else lighter)
+        yield wait.saying(evidence, workers if trace.devices else lighter, title=title)
 
 
 def _too_few(trace: TraceReport) -> Iterator[Saying]:
