@@ -104,9 +104,7 @@ class FetchLog:
         """
         thread = threading.get_ident()
         if not self._open:
-            if self._worker is None:
-                self._worker = _whose_worker()
-            if not self._flag.is_near(self._worker[1]):
+            if not self._flag.is_near(self._owner()[1]):
                 self._kept.clear()
                 return 0
             self._thread = thread
@@ -124,8 +122,14 @@ class FetchLog:
         if not self._open:
             self._end_batch()
 
+    def _owner(self) -> tuple[int | None, int]:
+        """Return what `_whose_worker` says, asked once a process."""
+        if self._worker is None:
+            self._worker = _whose_worker()
+        return self._worker
+
     def _end_batch(self) -> None:
-        number, parent = self._worker or _whose_worker()
+        number, parent = self._owner()
         about = {
             "worker": number,
             "pid": os.getpid(),
