@@ -34,7 +34,7 @@ def on_a_thread(work):
     def run():
         try:
             work()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised again below
             failed.append(error)
 
     thread = threading.Thread(target=run)

@@ -1,5 +1,7 @@
 """Windows end before they take more than they may; a stand-in captures, so that sizes can be chosen."""
 
+import threading
+
 import pytest
 from tbperf_inside import windows
 from tbperf_inside.captures import Capture
@@ -216,3 +218,25 @@ def test_a_window_that_cannot_end_where_its_pass_goes_on_is_never_exported(tmp_p
     drawn.windows.close(owner, 4)
     assert drawn.capture.aborted == 1
     assert [event for event, _ in drawn.told] == ["note"]
+
+
+def test_a_profiler_on_another_thread_waits_until_the_pass_is_between_two_stages(tmp_path):
+    drawn, owner = Run(tmp_path, PLAN), Pass("predict")
+    drawn.step(owner, 2)
+    drawn.windows.before_step(owner, Position(step=3, passed=3), {})
+    owner.running_on = threading.get_ident()
+    program = threading.Thread(target=drawn.windows.give_way, args=("profiler",))
+    program.start()
+    while program.is_alive():
+        drawn.windows.pass_by(owner)
+    assert drawn.capture.aborted == 1
+    assert drawn.windows.state(owner) == "off"
+    drawn.windows.pass_by(owner)
+    assert drawn.capture.aborted == 1
+
+
+def test_a_profiler_does_not_wait_for_a_pass_that_never_comes_by(tmp_path):
+    drawn, owner = Run(tmp_path, PLAN), Pass("predict")
+    drawn.step(owner, 2)
+    drawn.windows.give_way("profiler")
+    assert drawn.capture.aborted == 1

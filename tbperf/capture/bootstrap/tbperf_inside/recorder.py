@@ -79,6 +79,7 @@ class Session:
     def leaf(self, name: str) -> None:
         """Enter a stage of the step."""
         self.machine.leaf(name)
+        self._recorder.pass_by(self)
 
     @property
     def leaf_name(self) -> str | None:
@@ -301,6 +302,10 @@ class Recorder:
                 "recorder_ns": session.recorder_ns,
             }
         )
+
+    def pass_by(self, session: Session) -> None:
+        """Let what waits for the window to end have it, between two stages."""
+        self._windows.pass_by(session)
 
     # Stages that nest
 

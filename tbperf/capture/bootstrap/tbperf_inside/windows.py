@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _PATIENCE_S = 60.0
 """How long a profiler of the program waits for ours to end where another thread is just writing a trace."""
 
+_PASSING_BY_S = 0.3
+"""How long it waits for the pass of the window to come to its next stage: it may be in the middle of an operator."""
+
 
 class Owner(Protocol):
     """The pass over batches that a window belongs to."""
@@ -59,6 +62,9 @@ class Windows:
         self._steps_of_others = 0
         """Steps of other passes since the owner was last heard of."""
         self._noted: set[str] = set()
+        self._asked: str | None = None
+        """What of the program's waits for the window to end."""
+        self._ended = threading.Event()
         self._lock = threading.RLock()
         """Held while a window opens or closes; nobody but the program's own profiler waits for it."""
 
@@ -166,8 +172,21 @@ class Windows:
             if self._written >= self._max_bytes:
                 self._note_limit("no further window was opened")
 
+    def pass_by(self, owner: Owner) -> None:
+        """End the window between two stages of its pass, if the program asked for that on another thread."""
+        if self._asked is not None and self._owner is owner:
+            with self._lock:
+                if self._window is not None:
+                    self._drop(f"the program's own {self._asked} began in it")
+
     def give_way(self, what: str) -> None:
         """End the window, if one is open, because the program begins to profile, on this or another thread."""
+        owner = self._owner
+        if owner is not None and owner.running_on not in {None, threading.get_ident()}:
+            self._ended.clear()
+            self._asked = what
+            self._ended.wait(_PASSING_BY_S)
+            self._asked = None
         if not self._lock.acquire(timeout=_PATIENCE_S):
             return
         try:
@@ -192,6 +211,7 @@ class Windows:
 
     def _forget(self) -> None:
         owner, self._window, self._owner = self._owner, None, None
+        self._ended.set()
         if owner is not None:
             owner.ranges.recorded = False
         self._calls.end()
