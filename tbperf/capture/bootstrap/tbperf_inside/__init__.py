@@ -27,7 +27,6 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import sys
 
 
 def arm(settings: str) -> None:
@@ -37,7 +36,6 @@ def arm(settings: str) -> None:
     from .recorder import Recorder
 
     recorder = Recorder(json.loads(settings))
-    recorder.journal.write("started", executable=os.path.basename(sys.executable))
     hooks = ImportHooks(recorder.guard)
     for taps in (hooks_shared, hooks_loader, hooks_train, hooks_val, hooks_predict):
         taps.register(hooks, recorder)
