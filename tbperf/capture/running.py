@@ -183,16 +183,20 @@ class _Witness:
 
     def __init__(self) -> None:
         self._process = self._started()
+        self._seen: set[int] = set()
 
     def has_seen(self, number: int) -> bool:
         """Tell whether a signal that has just come was sent to all of the group."""
         time.sleep(_REACHES_ALL_S)
-        seen = number in self._waiting()
-        if seen:
-            fresh = self._started()
-            self.close()
-            self._process = fresh
-        return seen
+        self._seen |= self._waiting()
+        if number not in self._seen:
+            return False
+        self._seen.remove(number)
+        # What waits is not seen a second time: another one must take over.
+        fresh = self._started()
+        self.close()
+        self._process = fresh
+        return True
 
     def close(self) -> None:
         """End it."""

@@ -51,17 +51,20 @@ def _wait():
 
 
 def _folder_of(settings):
-    """Return the run folder, for which no module of the standard library is imported that has a Python file."""
-    if settings.startswith(_FOLDER_FIRST):
-        try:
-            from _json import scanstring
+    """Return the run folder, for which nothing is imported that a program alone does not have."""
+    if not settings.startswith(_FOLDER_FIRST):
+        import json
 
-            return scanstring(settings, len(_FOLDER_FIRST))[0]
-        except ImportError:
-            pass  # another Python than CPython
-    import json
+        return json.loads(settings)["folder"]
+    import _codecs
 
-    return json.loads(settings)["folder"]
+    end = begin = len(_FOLDER_FIRST)
+    while settings[end] != '"':
+        end += 2 if settings[end] == "\\" else 1
+    # JSON's escapes are Python's, but for characters in two halves.
+    halves, _ = _codecs.unicode_escape_decode(settings[begin:end])
+    joined, _ = _codecs.utf_16_le_decode(_codecs.utf_16_le_encode(halves, "surrogatepass")[0], "surrogatepass")
+    return joined
 
 
 def _tell_the_parent(folder):
