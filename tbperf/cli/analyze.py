@@ -14,6 +14,7 @@ from tbperf.cli.output import (
     output_options,
     progress_of_reading,
     read_gates,
+    say,
     tell_gates,
     terminal,
     write_text,
@@ -102,5 +103,5 @@ def _write_page(page: Path, ask: Callable[[Callable[..., Any]], tuple[Report, tu
 
     report, timelines = ask(timeline)
     write_text(page, render_html(report, timelines))
-    click.echo(f"tbperf  page written to {page}", err=True)
+    say(f"page written to {page}")
     return report

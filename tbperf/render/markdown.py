@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from tbperf.findings.trust import about_profiling
 from tbperf.findings.words import CAUSES, WORK, format_bytes, format_ms, format_share
-from tbperf.render.text import kernel_name, printable
+from tbperf.printable import printable
+from tbperf.render.text import kernel_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -30,7 +30,6 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import sys
 
 
 def arm(settings: str) -> None:
@@ -40,7 +39,6 @@ def arm(settings: str) -> None:
     from .recorder import Recorder
 
     recorder = Recorder(json.loads(settings))
-    recorder.journal.write("started", executable=os.path.basename(sys.executable))
     hooks = ImportHooks(recorder.guard)
     recorder.programs_profilers.register(hooks)
     for taps in (hooks_shared, hooks_loader, hooks_train, hooks_val, hooks_predict):
