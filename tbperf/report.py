@@ -134,9 +134,9 @@ def analyze_and(  # noqa: PLR0913 - the arguments of `analyze`, and the question
     for path in given:
         try:
             for source in find_traces(Path(path)):
-                if source.path is not None:
+                if not source.passing:
                     files.append(source)
-                else:  # a member of an archive: now or never
+                else:  # a member of an archive, or what came through a pipe: now or never
                     examined.append(_examine(source, wish, jobs, functools.partial(progress, source.name)))
         except TraceFormatError as error:  # noqa: PERF203 - an archive may be damaged behind members that were read
             if not examined:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tbperf.readers import chrome
+from tbperf.readers.files import Identity, open_regular, part_of, unreadable
 from tbperf.trace import NONE, Kind, Strings, Thread
 
 if TYPE_CHECKING:
@@ -81,11 +82,13 @@ class Columns:
     tail: bytes | None = None
 
 
-def read_range(path: Path, begin: int, end: int) -> Columns:
+def read_range(path: Path, name: str, identity: Identity, begin: int, end: int) -> Columns:
     """Read one piece of a file."""
-    with path.open("rb") as file:
-        file.seek(begin)
-        return read_piece(file.read(end - begin))
+    try:
+        with open_regular(path) as file:
+            return read_piece(part_of(file, name, identity, begin, end))
+    except OSError as error:
+        raise unreadable(name, error, path) from error
 
 
 def read_piece(piece: bytes) -> Columns:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-import mmap
 import re
 from collections import Counter
 from typing import IO, TYPE_CHECKING, Any
@@ -14,7 +14,8 @@ from tbperf.errors import TraceFormatError
 from tbperf.readers import chrome
 from tbperf.readers.beside import with_run
 from tbperf.readers.columns import Columns, read_piece, read_range
-from tbperf.readers.files import is_gzip
+from tbperf.readers.files import identity_of, part_of
+from tbperf.readers.foreign import refusal_of_json
 from tbperf.readers.workers import MOST_WORKERS, run_side_by_side, usable_cores
 from tbperf.trace import COPY_KINDS, NONE, TABLES, Gpu, Kind, Strings, Table, Thread, Trace
 
@@ -60,11 +61,9 @@ class KinetoReader:
         with source.open() as file:
             size = source.size(file)
             try:
-                pieces = list(_pieces(source, file, parts, jobs or usable_cores(), progress))
+                pieces = list(_pieces(source, file, size, parts, jobs or usable_cores(), progress))
             except ValueError as error:
-                raise TraceFormatError(
-                    f"{source.name}: not a trace: {source.damage or error}", "tbperf reads torch.profiler's JSON traces"
-                ) from error
+                raise refusal_of_json(source.name, source.first_bytes_of(file), source.damage or str(error)) from error
         parts.truncated |= bool(source.damage)
         if not any(piece.events for piece in pieces) and any(piece.dropped for piece in pieces):
             raise TraceFormatError(
@@ -74,15 +73,18 @@ class KinetoReader:
         return _assemble(source, size, pieces, parts)
 
 
-def _pieces(
-    source: Source, file: IO[bytes], parts: chrome.Cut, jobs: int, progress: Callable[[int, int], None]
+def _pieces(  # noqa: PLR0913, PLR0917 - what is read, and how
+    source: Source, file: IO[bytes], size: int, parts: chrome.Cut, jobs: int, progress: Callable[[int, int], None]
 ) -> Iterator[Columns]:
     """Read the pieces of a file, side by side where that pays; stop where the list of events ends."""
     tasks: Iterable[tuple[Any, ...]]
-    if source.path is not None and not is_gzip(file):
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            tasks = [(source.path, begin, end) for begin, end in chrome.cut_file(data, parts)]
-            workers = min(jobs, MOST_WORKERS, len(tasks) // _PIECES_A_WORKER)
+    if source.path is not None and source.is_bare(file):
+        # Not mapped into memory: a file that is cut while it is mapped ends the process.
+        identity = identity_of(file)
+        read_part = functools.partial(part_of, file, source.name, identity)
+        cuts = chrome.cut_file(read_part, size, parts)
+        tasks = [(source.path, source.name, identity, begin, end) for begin, end in cuts]
+        workers = min(jobs, MOST_WORKERS, len(tasks) // _PIECES_A_WORKER)
         results = run_side_by_side(read_range, tasks, workers)
     else:
         tasks = ((piece,) for piece in chrome.cut_stream(source.blocks(file), parts))
@@ -137,7 +139,7 @@ def _assemble(source: Source, size: int, pieces: list[Columns], parts: chrome.Cu
         run=None,
         recording=own if isinstance(own, dict) else {},
     )
-    return with_run(trace, source.path)
+    return with_run(trace, source.lasting_path)
 
 
 def _notes(source: Source, pieces: list[Columns], parts: chrome.Cut) -> Iterator[str]:
@@ -149,7 +151,15 @@ def _notes(source: Source, pieces: list[Columns], parts: chrome.Cut) -> Iterator
         yield f"{repaired} of {len(pieces)} pieces of the file held invalid JSON and were mended"
     if source.damage:
         yield f"the compression is damaged ({source.damage}); read as far as it goes"
+    if source.outcome.behind:
+        yield source.outcome.behind
+    if parts.behind.startswith(("{", "[")):
+        yield "another JSON document follows the one that holds these events, and was not read: split the file"
+    elif parts.behind:
+        yield f"something that is no JSON follows the trace, from {parts.behind[:_SHOWN_BEHIND]!r} on, and was not read"
 
+
+_SHOWN_BEHIND = 20
 
 _HOUR_NS = 3600 * 10**9
 _DAY_NS = 24 * _HOUR_NS

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import re
 from typing import TYPE_CHECKING
 
 from tbperf.errors import TraceFormatError
+from tbperf.readers.files import file_source
 from tbperf.readers.nsys import convert
 from tbperf.readers.nsys.arrow import (
     ARROW_FILE_MAGIC,
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from tbperf.readers.nsys.store import Store
     from tbperf.trace import Trace
 
-__all__ = ["NsysReader", "find_recordings", "is_folder_of_tables", "processes_worth_a_report", "some_table"]
+__all__ = ["SQLITE_SUFFIX", "NsysReader", "is_folder_of_tables", "is_recording", "processes_worth_a_report", "some_table"]
 
 _LOOK_ALIKES = {
     "nvprof": ("StringTable", "CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL", "CUPTI_ACTIVITY_KIND_MARKER"),
@@ -42,21 +44,21 @@ _EXPORT_AGAIN = "export it with `nsys export --type sqlite --lazy=false REPORT.n
 
 
 _STATS = re.compile(rb"Time ?\(%\)[,\s]+Total Time \(ns\)|Total \(MB\)[,\s]+Count")
+SQLITE_SUFFIX = ".sqlite"
 _TABLE_MAGIC = (PARQUET_MAGIC, ARROW_FILE_MAGIC, ARROW_STREAM_MAGIC)
 
 
-def find_recordings(folder: Path) -> list[Path]:
-    """Return what nsys left in a folder and below it: exports, and reports that were not exported beside them."""
-    found = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir():
-            found += [path] if is_folder_of_tables(path) else []
-        elif path.suffix == ".sqlite":
-            with path.open("rb") as file:
-                found += [path] if file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC and _is_own(path) else []
-        elif path.suffix in convert.SUFFIXES and not _has_better(path):
-            found.append(path)
-    return found
+def is_recording(path: Path) -> bool:
+    """Tell whether a file in a folder is what nsys left: an export, or a report that was not exported beside itself.
+
+    What is named like one and cannot be looked into counts, so that reading it says why.
+    """
+    if path.suffix == SQLITE_SUFFIX:
+        try:
+            return file_source(path).first_bytes().startswith(SQLITE_MAGIC) and _is_own(path)
+        except TraceFormatError:
+            return True
+    return path.suffix in convert.SUFFIXES and not _has_better(path)
 
 
 def _is_own(path: Path) -> bool:
@@ -69,7 +71,7 @@ def _is_own(path: Path) -> bool:
 
 def _has_better(path: Path) -> bool:
     """Tell whether a report was exported beside itself, or a raw stream imported."""
-    better = (".sqlite", ".nsys-rep", ".qdrep") if path.suffix == ".qdstrm" else (".sqlite",)
+    better = (SQLITE_SUFFIX, ".nsys-rep", ".qdrep") if path.suffix == ".qdstrm" else (SQLITE_SUFFIX,)
     return any(path.with_suffix(suffix).exists() for suffix in better)
 
 
@@ -86,18 +88,17 @@ class NsysReader:
 
     def traces(self, source: Source) -> Iterator[Source]:
         """Yield a source for each process of an export that is worth a report."""
-        with contextlib.closing(_open(source)) as store:
-            processes = processes_worth_a_report(store)
-        if len(processes) <= 1:
-            yield dataclasses.replace(source, process=processes[0] if processes else None)
-            return
-        for process in processes:
-            yield dataclasses.replace(source, name=f"{source.name}/process {process & PID_MASK}", process=process)
+        with _on_disk(source) as lent:
+            with contextlib.closing(_open(lent)) as store:
+                processes = processes_worth_a_report(store)
+            if len(processes) <= 1:
+                yield dataclasses.replace(lent, process=processes[0] if processes else None)
+                return
+            for process in processes:
+                yield dataclasses.replace(lent, name=f"{source.name}/process {process & PID_MASK}", process=process)
 
     def read(self, source: Source, *, jobs: int, progress: Callable[[int, int], None]) -> Trace:  # noqa: ARG002 - one reads
         """Read one process."""
-        path = _path(source)
-        size = sum(part.stat().st_size for part in (path.iterdir() if path.is_dir() else [path]))
         rows = 0
 
         def told(more: int) -> None:
@@ -105,18 +106,30 @@ class NsysReader:
             rows += more
             progress(0, rows)
 
-        with contextlib.closing(_open(source)) as store:
-            if source.process is None:
+        with _on_disk(source) as lent, contextlib.closing(_open(lent)) as store:
+            path = _path(lent)
+            size = sum(part.stat().st_size for part in (path.iterdir() if path.is_dir() else [path]))
+            if lent.process is None:
                 found = processes_worth_a_report(store)
-                source = dataclasses.replace(source, process=found[0] if len(found) == 1 else None)
-            trace = build(source, size, store, told)
+                lent = dataclasses.replace(lent, process=found[0] if len(found) == 1 else None)
+            trace = build(lent, size, store, told)
         progress(size, rows)
         return trace
 
 
+@contextlib.contextmanager
+def _on_disk(source: Source) -> Iterator[Source]:
+    """Lend a recording as a file of its own, which only databases and tables need to be."""
+    with source.on_disk() as path:
+        if path == source.path:
+            yield source
+        else:
+            yield dataclasses.replace(source, path=path, open=functools.partial(path.open, "rb"), passing=True)
+
+
 def _path(source: Source) -> Path:
     if source.path is None:
-        raise TraceFormatError(f"{source.name}: a database in an archive", "unpack the archive and analyze the folder")
+        raise AssertionError("a recording that was not lent as a file")
     return source.path
 
 
@@ -135,7 +148,7 @@ def _open(source: Source) -> Store:
             "nsys stats leaves a .sqlite file beside the recording: analyze that",
         )
     else:
-        store = SqliteStore(convert.exported(path) if convert.is_report(head) else path)
+        store = SqliteStore(_exported(source, path) if convert.is_report(head) else path, source.name)
     tables = store.columns.keys()
     for tool, marks in _LOOK_ALIKES.items():
         if set(store.objects) & set(marks):
@@ -148,6 +161,14 @@ def _open(source: Source) -> Store:
             f"{source.name}: a database, but none of Nsight Systems: it has none of its tables", _EXPORT_AGAIN
         )
     return store
+
+
+def _exported(source: Source, path: Path) -> Path:
+    if source.passing:
+        raise TraceFormatError(
+            f"{source.name}: a report of Nsight Systems, which must be a file of its own to be exported", _EXPORT_AGAIN
+        )
+    return convert.exported(path)
 
 
 def processes_worth_a_report(store: Store) -> list[int]:

@@ -181,7 +181,7 @@ def build(source: Source, size: int, store: Store, told: Callable[[int], None]) 
         world_size=None,
         recording={},
     )
-    return with_run(trace, source.path)
+    return with_run(trace, source.lasting_path)
 
 
 def _device_work(build: _Build) -> Iterator[Columns]:
