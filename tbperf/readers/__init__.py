@@ -44,6 +44,7 @@ class Reader(Protocol):
 
 READERS: tuple[Reader, ...] = (KinetoReader(), NsysReader())
 
+
 def find_traces(path: Path) -> Iterator[Source]:
     """Yield the traces that a path stands for: itself, those in an archive, those in a folder and below it.
 
@@ -63,13 +64,11 @@ def find_traces(path: Path) -> Iterator[Source]:
             found = True
             yield from _traces_in(member)
         if not found:
-            raise TraceFormatError(
-                f"{source.name}: no traces in this archive", "it should hold *.pt.trace.json files"
-            )
+            raise TraceFormatError(f"{source.name}: no traces in this archive", "it should hold *.pt.trace.json files")
 
 
 def _traces_in(source: Source) -> Iterator[Source]:
-    """Yield the traces of one file; one that cannot be read, or that nobody knows, is left to `read_trace` to refuse."""
+    """Yield the traces of one file; what cannot be read, or is not known, is left to `read_trace` to refuse."""
     try:
         reader = _reader_of(source.first_bytes())
         found = [source] if reader is None else reader.traces(source)

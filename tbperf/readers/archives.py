@@ -9,7 +9,7 @@ import zlib
 from typing import IO, TYPE_CHECKING, Any
 
 from tbperf.errors import TraceFormatError
-from tbperf.readers.files import BLOCK_BYTES, Source, damaged_archive, spooled
+from tbperf.readers.files import BLOCK_BYTES, Source, damaged_archive, open_regular, spooled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,7 +76,7 @@ def _zip_members(source: Source, file: IO[bytes], wanted: Callable[[str], bool])
                 name = f"{source.name}/{member.filename}"
                 # To a file, for reading goes back and forth, which in a zip archive means to begin anew.
                 with spooled(name, _zipped(source.name, archive, member)) as path:
-                    yield Source(name, functools.partial(path.open, "rb"), path, passing=True)
+                    yield Source(name, functools.partial(open_regular, path), path, passing=True)
 
 
 def _zipped(name: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:

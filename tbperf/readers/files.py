@@ -24,7 +24,7 @@ BLOCK_BYTES = 4 << 20
 SNIFF_BYTES = 4096
 
 MOST_SPOOLED_BYTES = 16 << 30
-"""What is not in a file of its own is written to a temporary one; at most so much, and half of what the disk has left."""
+"""What is not in a file of its own goes to a temporary one: at most so much, and half of the free space of the disk."""
 
 _UNPACKED_A_BYTE_OF_MEMORY = 4
 """A trace takes about a quarter of its text in memory: what unpacks to more than so much of it cannot be held."""
@@ -73,10 +73,7 @@ class Source:
             for block in unwrapped(stored, size, self.outcome):
                 total += len(block)
                 if most is not None and total > most:
-                    raise TraceFormatError(
-                        f"{self.name}: it unpacks to more than {_gigabytes(most)}, more than this machine can hold",
-                        "is it a trace? unpack it and look; or analyze it on a machine with more memory",
-                    )
+                    raise _too_large(self.name, most)
                 yield block
         except OSError as error:
             raise unreadable(self.name, error) from error
@@ -157,7 +154,7 @@ def identity_of(file: IO[bytes]) -> Identity:
 
 
 def part_of(file: IO[bytes], name: str, identity: Identity, begin: int, end: int) -> bytes:
-    """Read a part of an open file; raises TraceFormatError where it is not the file that was cut, or not whole any more."""
+    """Read a part of an open file; raises TraceFormatError where it is another one by now, or not whole any more."""
     if identity_of(file) != identity:
         raise _changed(name, "another file took its place while it was read")
     file.seek(begin)
@@ -215,6 +212,13 @@ def spooled(name: str, blocks: Iterable[bytes]) -> Iterator[Path]:
         except OSError as error:
             raise _no_room(name, error) from error
         yield Path(file.name)
+
+
+def _too_large(name: str, most: int) -> TraceFormatError:
+    return TraceFormatError(
+        f"{name}: it unpacks to more than {_gigabytes(most)}, more than this machine can hold",
+        "is it a trace? unpack it and look; or analyze it on a machine with more memory",
+    )
 
 
 def _no_room(name: str, error: OSError) -> TbperfError:

@@ -24,7 +24,11 @@ FOREIGN = tuple(
     Foreign(re.compile(pattern, re.DOTALL | re.IGNORECASE), what, hint)
     for pattern, what, hint in (
         (rb"version https://git-lfs\.github\.com/spec", "a pointer of Git LFS, not the file itself", "`git lfs pull`"),
-        (rb"/annex/objects/|\.\./.*\.git/annex/", "a pointer of git-annex, not the file itself", "`git annex get FILE`"),
+        (
+            rb"/annex/objects/|\.\./.*\.git/annex/",
+            "a pointer of git-annex, not the file itself",
+            "`git annex get FILE`",
+        ),
         (rb"\s*(?:<!--.*?-->\s*)?(?:<!doctype html|<html|<head|<body|<script)", "an HTML page", _DOWNLOAD_AGAIN),
         (rb"\s*(?:<\?xml|<error>)", "an XML document, such as a server's answer", _DOWNLOAD_AGAIN),
         (
@@ -62,7 +66,11 @@ FOREIGN = tuple(
 FOREIGN_JSON = tuple(
     Foreign(re.compile(pattern, re.DOTALL), what, hint)
     for pattern, what, hint in (
-        (rb'\s*\{\s*"tbperf"\s*:', "a report of tbperf, not a trace", "`tbperf open` shows it, `tbperf compare` takes it"),
+        (
+            rb'\s*\{\s*"tbperf"\s*:',
+            "a report of tbperf, not a trace",
+            "`tbperf open` shows it, `tbperf compare` takes it",
+        ),
         (rb'\s*\{\s*"schema"\s*:\s*"tbperf-run/', "the account of a run folder", "name the folder that it lies in"),
         (rb'\s*\{\s*"schema"\s*:\s*"tbperf-hardware/', "the hardware's log of a run folder", "name its folder"),
         (rb'\s*\{.{0,4000}"nbformat"\s*:', "a notebook of Jupyter", _ANALYZE_THE_TRACE),

@@ -6,16 +6,18 @@ import functools
 import itertools
 import re
 from collections import Counter
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
 from tbperf.errors import TraceFormatError
 from tbperf.readers import chrome
 from tbperf.readers.beside import with_run
+from tbperf.readers.bounds import FURTHEST_NS, MOST_BYTES, MOST_RANKS, Count, Rank, Text, Whole, checked, plain
 from tbperf.readers.columns import Columns, read_piece, read_range
 from tbperf.readers.files import identity_of, part_of
 from tbperf.readers.foreign import refusal_of_json
+from tbperf.readers.strays import drop_endless_work, drop_strays
 from tbperf.readers.workers import MOST_WORKERS, run_side_by_side, usable_cores
 from tbperf.trace import COPY_KINDS, NONE, TABLES, Gpu, Kind, Strings, Table, Thread, Trace
 
@@ -30,7 +32,7 @@ _PIECES_A_WORKER = 6
 """A worker process costs 0.15 s before its first result: it pays from about 24 MB on."""
 
 _COPY = re.compile(rf"Memcpy\s*(?P<kind>{'|'.join(COPY_KINDS)})(?:\s*\((?P<way>[^)]*)\))?")
-_RANK_IN_NAME = re.compile(r"(?:^|[^a-z])(?:rank|worker)[-_]?(\d+)", re.IGNORECASE)
+_RANK_IN_NAME = re.compile(r"(?:^|[^a-z])(?:rank|worker)[-_]?([0-9]{1,6})(?![0-9])", re.IGNORECASE)
 _VERSIONS = {
     "cuda_runtime_version": "cuda",
     "cuda_driver_version": "cuda_driver",
@@ -39,6 +41,18 @@ _VERSIONS = {
     "torch_version": "torch",
     "pytorch_version": "torch",
 }
+
+
+_RECORDING = {
+    "phase": Text | None,
+    "pid": Whole | None,
+    "rank": Rank | None,
+    "batch": Count | None,
+    "prefetch": Count | None,
+    "visible_devices": Text | None,
+    "threads": dict[str, Count | None] | None,
+}
+"""What the recorder of this project writes about itself, as far as anything is computed from it."""
 
 
 class KinetoReader:
@@ -107,15 +121,20 @@ def _assemble(source: Source, size: int, pieces: list[Columns], parts: chrome.Cu
     if metadata is None:
         dropped["unreadable_metadata"] += 1
         metadata = {}
+    second_list = bool(metadata.pop("traceEvents", None))
+    metadata = plain(metadata)
     strings = Strings()
     threads: dict[Thread, int] = {}
     tables = _merged(pieces, strings, threads)
-    _drop_strays(tables, dropped)
+    drop_strays(tables, dropped)
+    drop_endless_work(tables, dropped)
     thread_names = {thread: name for piece in pieces for thread, name in piece.thread_names}
     origin = min((int(table["start_ns"].min()) for table in tables.values() if len(table)), default=0)
     tables = {name: table.replaced(start_ns=table["start_ns"] - origin) for name, table in tables.items()}
     tables["gpu"] = _told_apart(tables["gpu"], strings)
+    left_out: list[str] = []
     own = metadata.get("tbperf")
+    recording = checked(own, _RECORDING, left_out) if isinstance(own, dict) else {}
     trace = Trace(
         path=source.name,
         format="kineto",
@@ -133,16 +152,18 @@ def _assemble(source: Source, size: int, pieces: list[Columns], parts: chrome.Cu
         origin_unix_ns=_unix_origin(metadata.get("baseTimeNanoseconds"), origin),
         resolution_ns=1000 if all(piece.whole_microseconds for piece in pieces) else 1,
         dropped=dropped,
-        notes=tuple(_notes(source, pieces, parts)),
+        notes=tuple(_notes(source, pieces, parts, left_out, second_list=second_list)),
         warnings=(),
         truncated=parts.truncated,
         run=None,
-        recording=own if isinstance(own, dict) else {},
+        recording=recording,
     )
     return with_run(trace, source.lasting_path)
 
 
-def _notes(source: Source, pieces: list[Columns], parts: chrome.Cut) -> Iterator[str]:
+def _notes(
+    source: Source, pieces: list[Columns], parts: chrome.Cut, left_out: list[str], *, second_list: bool
+) -> Iterator[str]:
     if parts.truncated:
         end = len(parts.head) + sum(piece.size for piece in pieces)
         cut = "inside an event" if any(piece.broken_at is not None for piece in pieces[-1:]) else "behind an event"
@@ -151,6 +172,14 @@ def _notes(source: Source, pieces: list[Columns], parts: chrome.Cut) -> Iterator
         yield f"{repaired} of {len(pieces)} pieces of the file held invalid JSON and were mended"
     if source.damage:
         yield f"the compression is damaged ({source.damage}); read as far as it goes"
+    out_of_range = sum((piece.out_of_range for piece in pieces), Counter[str]())
+    if out_of_range:
+        counts = ", ".join(f"{what} ({count:,})" for what, count in out_of_range.items())
+        yield f"values that cannot be are read as unknown: {counts}"
+    if left_out:
+        yield f"what the recorder wrote of itself and cannot be was left out: {', '.join(sorted(left_out))}"
+    if second_list:
+        yield "another list of trace events stands behind the one that was read, and was not read: split the file"
     if source.outcome.behind:
         yield source.outcome.behind
     if parts.behind.startswith(("{", "[")):
@@ -160,40 +189,6 @@ def _notes(source: Source, pieces: list[Columns], parts: chrome.Cut) -> Iterator
 
 
 _SHOWN_BEHIND = 20
-
-_HOUR_NS = 3600 * 10**9
-_DAY_NS = 24 * _HOUR_NS
-_SECOND_NS = 10**9
-
-
-def _drop_strays(tables: dict[str, Table], dropped: Counter[str]) -> None:
-    """Leave out events whose times cannot be: they would stretch the window to hours or decades.
-
-    A start of zero on a clock that began long before, and an end far beyond the time in which anything started.
-    """
-    starts = [table["start_ns"] for table in tables.values() if len(table)]
-    if not starts:
-        return
-    sample = np.sort(np.concatenate([start[:: max(1, len(start) // 1000)] for start in starts]))
-    middle = int(sample[len(sample) // 2])
-    near = [start[np.abs(start - middle) < _DAY_NS] for start in starts]
-    first = min(int(start.min()) for start in near if start.size)
-    last = max(int(start.max()) for start in near if start.size)
-    latest_end = last + max(last - first, _SECOND_NS)
-    for name, table in tables.items():
-        start = table["start_ns"]
-        far = np.abs(start - middle) >= _DAY_NS
-        zero = (start == 0) & (abs(middle) > _HOUR_NS)
-        endless = table.end_ns > latest_end if name == "gpu" else np.zeros(start.shape, np.bool_)
-        for reason, mask in (
-            ("zero_timestamp", zero),
-            ("stray_timestamp", far & ~zero),
-            ("overflowing_duration", endless & ~far & ~zero),
-        ):
-            if count := int(mask.sum()):
-                dropped[reason] += count
-        if (stray := zero | far | endless).any():
-            tables[name] = table.rows(~stray)
 
 
 _TEXTS = frozenset((table, column.name) for table, of in TABLES.items() for column in of if column.dtype == "str")
@@ -242,33 +237,38 @@ def _told_apart(gpu: Table, strings: Strings) -> Table:
 def _rank(metadata: Mapping[str, Any], name: str) -> int | None:
     distributed = metadata.get("distributedInfo")
     rank = distributed.get("rank") if isinstance(distributed, dict) else None
-    if isinstance(rank, int):
+    if _is_number(rank, MOST_RANKS):
         return rank
     match = _RANK_IN_NAME.search(name.rpartition("/")[2])
     return int(match[1]) if match else None
 
 
+def _is_number(value: Any, below: int) -> TypeGuard[int]:
+    """Tell whether a value is an integer of a range that it can have."""
+    return type(value) is int and 0 <= value < below
+
+
 def _world_size(metadata: Mapping[str, Any]) -> int | None:
     distributed = metadata.get("distributedInfo")
     size = distributed.get("world_size") if isinstance(distributed, dict) else None
-    return size if isinstance(size, int) else None
+    return size if _is_number(size, MOST_RANKS) else None
 
 
 def _gpus(metadata: Mapping[str, Any]) -> list[Gpu]:
     found = []
     properties = metadata.get("deviceProperties")
     for device in properties if isinstance(properties, list) else ():
-        if not isinstance(device, dict) or not isinstance(device.get("id"), int):
+        if not isinstance(device, dict) or not _is_number(device.get("id"), 1 << 31):
             continue
         major, minor = device.get("computeMajor"), device.get("computeMinor")
         memory, processors = device.get("totalGlobalMem"), device.get("numSms")
         found.append(
             Gpu(
                 device=device["id"],
-                name=str(device.get("name", "")),
-                memory_bytes=memory if isinstance(memory, int) else None,
-                compute_capability=(major, minor) if isinstance(major, int) and isinstance(minor, int) else None,
-                multiprocessors=processors if isinstance(processors, int) else None,
+                name=name if isinstance(name := device.get("name"), str) else "",
+                memory_bytes=memory if _is_number(memory, MOST_BYTES) else None,
+                compute_capability=(major, minor) if _is_number(major, 1000) and _is_number(minor, 1000) else None,
+                multiprocessors=processors if _is_number(processors, 1 << 20) else None,
             )
         )
     return found
@@ -278,15 +278,15 @@ def _versions(metadata: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     for key, name in _VERSIONS.items():
         value = metadata.get(key)
-        if name in ("cuda", "cuda_driver") and isinstance(value, int):
+        if name in ("cuda", "cuda_driver") and _is_number(value, 1 << 31):
             found[name] = f"{value // 1000}.{value % 1000 // 10}"
-        elif isinstance(value, (int, str)):
+        elif isinstance(value, str) or _is_number(value, 1 << 63):
             found[name] = str(value)
     return found
 
 
 def _unix_origin(base: Any, origin: int) -> int | None:
-    if isinstance(base, int):
+    if _is_number(base, FURTHEST_NS) and abs(base + origin) < FURTHEST_NS:
         return base + origin
     # Without a base the times are microseconds since 1970, if they look like that.
-    return origin if origin > 10**18 else None
+    return origin if 10**18 < origin < FURTHEST_NS else None

@@ -11,7 +11,8 @@ import stat
 import sys
 from typing import IO, TYPE_CHECKING, cast
 
-from tbperf.readers.files import BLOCK_BYTES, Source, file_source, spooled, unreadable
+from tbperf.errors import TraceFormatError
+from tbperf.readers.files import BLOCK_BYTES, Source, file_source, open_regular, spooled, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +44,7 @@ def path_or_stream(path: Path, worth_reading: Callable[[bytes], bool]) -> Iterat
             yield begin
             return
         spool = stack.enter_context(spooled(name, itertools.chain([head], blocks)))
-        yield Source(name, functools.partial(spool.open, "rb"), spool, passing=True)
+        yield Source(name, functools.partial(open_regular, spool), spool, passing=True)
 
 
 def _is_stream(path: Path) -> bool:
@@ -60,9 +61,11 @@ def _opened(path: Path, name: str, stack: contextlib.ExitStack) -> IO[bytes]:
     try:
         if str(path) != STANDARD_INPUT:
             return stack.enter_context(path.open("rb"))
-        if sys.stdin is None:  # closed before this process began
-            raise OSError(0, "it is closed")
         return cast("IO[bytes]", sys.stdin.buffer)
+    except AttributeError as error:  # closed before this process began
+        raise TraceFormatError(
+            f"{name}: it is closed", "redirect a trace into it: `tbperf analyze - < FILE`"
+        ) from error
     except OSError as error:
         raise unreadable(name, error, path) from error
 

@@ -8,7 +8,7 @@ import itertools
 import lzma
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from tbperf.errors import TraceFormatError
 
@@ -20,14 +20,13 @@ try:
 except ImportError:  # no wheel for this machine: a few times slower
     fast_zlib = zlib  # type: ignore[misc]
 
-zstd: Any
 try:
-    from compression import zstd  # since Python 3.14
+    from backports import zstd
 except ImportError:
     try:
-        from backports import zstd
+        from compression import zstd  # type: ignore[import-not-found, no-redef] # since Python 3.14
     except ImportError:  # no wheel for this machine
-        zstd = None
+        zstd = None  # type: ignore[assignment]
 
 COMPRESSED_BYTES = 1 << 18
 """So much of a compressed file is read at once."""
@@ -176,9 +175,7 @@ def _compression(head: bytes) -> Compression | None:
     return next((compression for compression in COMPRESSIONS if head and compression.begins(head)), None)
 
 
-def _decompressed(
-    blocks: Iterator[bytes], compression: Compression, size: int, outcome: Outcome
-) -> Iterator[bytes]:
+def _decompressed(blocks: Iterator[bytes], compression: Compression, size: int, outcome: Outcome) -> Iterator[bytes]:
     # Not gzip.open and its like: where a file is damaged, they throw away what they had unpacked before.
     member = compression.member()
     read, left = 0, b""

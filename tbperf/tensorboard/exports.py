@@ -114,17 +114,21 @@ def _sources(path: Path, failed: list[TbperfError]) -> Iterator[Source]:
     first = True
     try:
         for source in find_traces(path):
-            if source.passing and not path.is_file():
-                raise TraceFormatError(
-                    f"{source.name}: exports lie beside their trace, which must be a file of its own for that",
-                    "write it to a file first",
-                )
+            _require_file(source, path)
             yield source
             first = False
     except TraceFormatError as error:
         if first:
             raise
         failed.append(error)
+
+
+def _require_file(source: Source, path: Path) -> None:
+    if source.passing and not path.is_file():
+        raise TraceFormatError(
+            f"{source.name}: exports lie beside their trace, which must be a file of its own for that",
+            "write it to a file first",
+        )
 
 
 def require_tensorboard() -> None:

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tbperf.errors import TraceFormatError
-from tbperf.readers.files import file_source
+from tbperf.readers.files import file_source, open_regular
 from tbperf.readers.nsys import convert
 from tbperf.readers.nsys.arrow import (
     ARROW_FILE_MAGIC,
@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     from tbperf.readers.nsys.store import Store
     from tbperf.trace import Trace
 
-__all__ = ["SQLITE_SUFFIX", "NsysReader", "is_folder_of_tables", "is_recording", "processes_worth_a_report", "some_table"]
+__all__ = [
+    "SQLITE_SUFFIX",
+    "NsysReader",
+    "is_folder_of_tables",
+    "is_recording",
+    "processes_worth_a_report",
+    "some_table",
+]
 
 _LOOK_ALIKES = {
     "nvprof": ("StringTable", "CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL", "CUPTI_ACTIVITY_KIND_MARKER"),
@@ -109,10 +116,10 @@ class NsysReader:
         with _on_disk(source) as lent, contextlib.closing(_open(lent)) as store:
             path = _path(lent)
             size = sum(part.stat().st_size for part in (path.iterdir() if path.is_dir() else [path]))
-            if lent.process is None:
-                found = processes_worth_a_report(store)
-                lent = dataclasses.replace(lent, process=found[0] if len(found) == 1 else None)
-            trace = build(lent, size, store, told)
+            process = lent.process
+            if process is None and len(found := processes_worth_a_report(store)) == 1:
+                process = found[0]
+            trace = build(dataclasses.replace(lent, process=process), size, store, told)
         progress(size, rows)
         return trace
 
@@ -124,7 +131,7 @@ def _on_disk(source: Source) -> Iterator[Source]:
         if path == source.path:
             yield source
         else:
-            yield dataclasses.replace(source, path=path, open=functools.partial(path.open, "rb"), passing=True)
+            yield dataclasses.replace(source, path=path, open=functools.partial(open_regular, path), passing=True)
 
 
 def _path(source: Source) -> Path:
