@@ -2,11 +2,12 @@
 
     scripts/bench fuzz_meaning [--count N] [--seed N] [--of kineto|nsys|run] [FILE …]
 
-Unlike `fuzz`, whose changes mostly break a file, these leave it one that is read: other ids, nesting, threads, devices,
-streams, steps, names, types, clocks, order; missing, doubled and merged events; exports with other values, rows, columns
-and tables; run folders with other logs.  Each report must add up: shares to the window, causes to the idle time, no
-figure that is negative, absurd or none.  Seeds are drawn timelines, the project's samples and broken traces, and any
-files named.  An input that raises anything else is kept as fuzz-<kind>-<seed>-<number> in the current folder.
+Unlike `fuzz`, whose changes mostly break a file, these leave it one that is read: other ids, nesting, threads,
+devices, streams, steps, names, types, clocks, order; missing, doubled and merged events; exports with other values,
+rows, columns and tables; run folders with other logs.  Each report must add up: shares to the window, causes to the
+idle time, no figure that is negative, absurd or none.  Seeds are drawn timelines, the project's samples and broken
+traces, and any files named.  An input that raises anything else is kept as fuzz-<kind>-<seed>-<number> in the current
+folder.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def drawn() -> list[dict[str, Any]]:
     for number in range(4):
         at = 1000 * number
         gpu.step(number + 3, at, at + 1000).stage("dataload", at, at + 300).stage("forward", at + 300, at + 600)
-        gpu.stage("backward", at + 600, at + 900).op("aten::conv2d", at + 310, at + 350, sequence=number, shapes="[[8]]")
+        gpu.stage("backward", at + 600, at + 900).op(
+            "aten::conv2d", at + 310, at + 350, sequence=number, shapes="[[8]]"
+        )
         gpu.range("tbperf/module:model.0 Conv (backbone)", at + 305, at + 400).python("nn.Module: Conv_0", at, at + 9)
         gpu.copy("HtoD", at + 302, at + 309, memory="pageable", call=(at + 301, at + 308)).overhead("gc", at, at + 1)
         gpu.kernel(at + 350, at + 700, name="ampere_sgemm_128x64", call=(at + 340, at + 345))
@@ -68,7 +71,9 @@ def drawn() -> list[dict[str, Any]]:
     for number in range(3):
         at = 500 * number
         cpu.step(number, at, at + 500).stage("fetch", at, at + 200).stage("inference", at + 200, at + 450)
-        cpu.op("aten::conv2d", at + 210, at + 400).op("aten::add", at + 220, at + 230).op("aten::mm", at + 410, at + 420)
+        cpu.op("aten::conv2d", at + 210, at + 400).op("aten::add", at + 220, at + 230).op(
+            "aten::mm", at + 410, at + 420
+        )
         cpu.loaded("load_image", at, at + 90).loaded("fetch", at, at + 100, worker=1)
     return [timeline.kineto() for timeline in (gpu, two, cpu)]
 
@@ -153,7 +158,7 @@ class Campaign:
             for source in find_traces(path):
                 try:
                     traces.append(read_trace(source, jobs=1))
-                except TraceFormatError:
+                except TraceFormatError:  # noqa: PERF203 - each trace by itself
                     refused += 1
         except TbperfError:
             refused += 1
@@ -195,7 +200,8 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--of", choices=KINDS, action="append")
     given = options.parse_args()
-    sys.exit(any([run(given.count, given.seed, given.paths, kind) for kind in given.of or KINDS]))
+    raised = [run(given.count, given.seed, given.paths, kind) for kind in given.of or KINDS]
+    sys.exit(any(raised))
 
 
 if __name__ == "__main__":

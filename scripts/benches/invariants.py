@@ -35,6 +35,7 @@ _MOMENTS = re.compile(r"unix_ns$|^start_ns$|_start_ns$|^from_ns$")
 """Points in time, which lie before the origin where loader workers do."""
 _LONGEST_NS = 100 * 365 * 86_400 * 10**9
 """A century of work: threads and devices may each have been at work for days."""
+_ROUNDING = 1e-9
 _SIGNED = frozenset(("low_ns", "high_ns", "gain"))
 
 
@@ -113,7 +114,7 @@ def _check_number(place: str, value: float) -> None:
         assert name in _SIGNED or value >= 0, f"{place} is {value}"
         assert value < _LONGEST_NS, f"{place} is {value}: absurd"
     if name.endswith("share"):
-        assert -1e-9 <= value, f"{place} is {value}"
+        assert value >= -_ROUNDING, f"{place} is {value}"
     if name in ("bytes", "calls", "count", "events", "kernels"):
         assert value >= 0, f"{place} is {value}"
 

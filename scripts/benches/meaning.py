@@ -1,4 +1,4 @@
-"""Changes of what a recording says, as against of its bytes: ids, nesting, threads, devices, steps, names, types, clocks.
+"""Changes of what a recording says, not of its bytes: ids, nesting, threads, devices, steps, names, types, clocks.
 
 Each change is a function of a random generator and what it changes in place; the file stays one that parses, or nearly.
 Used by `fuzz_meaning`, and by the tests, a few at a time.
@@ -21,7 +21,25 @@ Event = dict[str, Any]
 Document = dict[str, Any]
 
 HOSTILE = (
-    *(None, True, False, 0, -1, 1, 0.5, -0.0, 2**31, 2**32, 2**53, 2**62, 2**63 - 1, 2**63, -(2**63), 10**30, -(10**30)),
+    *(
+        None,
+        True,
+        False,
+        0,
+        -1,
+        1,
+        0.5,
+        -0.0,
+        2**31,
+        2**32,
+        2**53,
+        2**62,
+        2**63 - 1,
+        2**63,
+        -(2**63),
+        10**30,
+        -(10**30),
+    ),
     *(1e308, -1e308, 1e18, float("nan"), float("inf"), -float("inf"), "", "words", "1", "-5", "1e5", "9" * 400),
     *([], {}, [[]], [1, 2, 3], {"a": 1}, [None], [10**30] * 3, ["x"] * 3),
     *("\x1b]0;owned\x07", "a\nb\r\nc\t", "\u202egnp.exe\u202c", "<script>alert(1)</script>", "\ud800 lone", "\0"),
@@ -33,8 +51,18 @@ NAMES = (
     *("ProfilerStep#0", "ProfilerStep#7", "ProfilerStep#99999999999999999999", "ProfilerStep#-1", "ProfilerStep#"),
     *("tbperf/forward", "tbperf/backward", "tbperf/dataload", "tbperf/optimizer", "tbperf/", "tbperf/warmup"),
     *("tbperf/fetch", "tbperf/preprocess", "tbperf/inference", "tbperf/nms", "tbperf/save", "tbperf/window"),
-    *("tbperf/module:model.0 Conv (backbone)", "tbperf/module:model.22 Detect (head)", "tbperf/module:", "loader/fetch"),
-    *("loader/load_image", "loader/collate", "loader/", "enumerate(DataLoader)#_MultiProcessingDataLoaderIter.__next__"),
+    *(
+        "tbperf/module:model.0 Conv (backbone)",
+        "tbperf/module:model.22 Detect (head)",
+        "tbperf/module:",
+        "loader/fetch",
+    ),
+    *(
+        "loader/load_image",
+        "loader/collate",
+        "loader/",
+        "enumerate(DataLoader)#_MultiProcessingDataLoaderIter.__next__",
+    ),
     *("enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__", "Optimizer.step#SGD.step", "forward", "backward"),
     *("cudaLaunchKernel", "cudaGraphLaunch", "cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaMemcpyAsync"),
     *("cudaMalloc", "cudaFree", "cuModuleLoadData", "cudaMemsetAsync", "hipLaunchKernel", "cudaEventSynchronize"),
@@ -256,7 +284,14 @@ def _other_phases(rng: random.Random, _document: Document, events: list[Event]) 
 
 def _metadata(rng: random.Random, document: Document, _events: list[Event]) -> None:
     key = rng.choice(
-        ("deviceProperties", "distributedInfo", "baseTimeNanoseconds", "tbperf", "schemaVersion", "cuda_runtime_version")
+        (
+            "deviceProperties",
+            "distributedInfo",
+            "baseTimeNanoseconds",
+            "tbperf",
+            "schemaVersion",
+            "cuda_runtime_version",
+        )
     )
     fitting = {
         "deviceProperties": [{"id": rng.choice(HOSTILE), "name": rng.choice(HOSTILE), "numSms": rng.choice(HOSTILE)}],

@@ -40,19 +40,33 @@ _LONGEST_TEXT = 1 << 16
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 
-def plain(value: Any, depth: int = 0) -> Any:
-    """Return a JSON value as a report can hold it: no number that JSON or 64 bits cannot hold, nothing bottomless."""
+def plain(value: Any, left_out: list[str] | None = None, name: str = "", depth: int = 0) -> Any:
+    """Return a JSON value as a report can hold it: no number that JSON or 64 bits cannot hold, nothing bottomless.
+
+    What is none becomes null; the name of the entry that it stands in is added to a list.
+    """
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, dict) and depth < _DEEPEST:
-        return {storable(str(key)): plain(entry, depth + 1) for key, entry in value.items()}
+        return {storable(key): plain(entry, left_out, key, depth + 1) for key, entry in value.items()}
     if isinstance(value, list) and depth < _DEEPEST:
-        return [plain(entry, depth + 1) for entry in value]
+        return [plain(entry, left_out, name, depth + 1) for entry in value]
     holds = (
-        (isinstance(value, int) and -(2**63) <= value < 2**63)  # true and false, too
+        value is None
+        or (isinstance(value, int) and -(2**63) <= value < 2**63)  # true and false, too
         or (isinstance(value, float) and math.isfinite(value))
     )
+    if not holds and left_out is not None:
+        left_out.append(storable(name))
     return value if holds else None
+
+
+def whole_number(digits: str) -> int | None:
+    """Return an integer of JSON; none of so many digits that Python refuses to read them."""
+    return int(digits) if len(digits) < _MOST_DIGITS else None
+
+
+_MOST_DIGITS = 400
 
 
 def storable(text: str) -> str:

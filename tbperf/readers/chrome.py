@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Union, cast
 
 import msgspec
 
+from tbperf.readers.bounds import whole_number
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -73,7 +75,7 @@ _BETWEEN_DOCUMENTS = " \t\r\n,]\0\x1e"
 
 def _document_around(text: str, place: int) -> tuple[dict[str, Any], int]:
     """Return the document that goes on behind a place, and where it ends; others may stand before it."""
-    scanner = json.JSONDecoder(strict=False)
+    scanner = json.JSONDecoder(strict=False, parse_int=whole_number)
     end = 0
     while end < place:
         begin = len(text) - len(text[end:].lstrip(_BETWEEN_DOCUMENTS))

@@ -122,7 +122,8 @@ def _assemble(source: Source, size: int, pieces: list[Columns], parts: chrome.Cu
         dropped["unreadable_metadata"] += 1
         metadata = {}
     second_list = bool(metadata.pop("traceEvents", None))
-    metadata = plain(metadata)
+    left_out: list[str] = []
+    metadata = plain(metadata, left_out)
     strings = Strings()
     threads: dict[Thread, int] = {}
     tables = _merged(pieces, strings, threads)
@@ -132,7 +133,6 @@ def _assemble(source: Source, size: int, pieces: list[Columns], parts: chrome.Cu
     origin = min((int(table["start_ns"].min()) for table in tables.values() if len(table)), default=0)
     tables = {name: table.replaced(start_ns=table["start_ns"] - origin) for name, table in tables.items()}
     tables["gpu"] = _told_apart(tables["gpu"], strings)
-    left_out: list[str] = []
     own = metadata.get("tbperf")
     recording = checked(own, _RECORDING, left_out) if isinstance(own, dict) else {}
     trace = Trace(
@@ -177,7 +177,7 @@ def _notes(
         counts = ", ".join(f"{what} ({count:,})" for what, count in out_of_range.items())
         yield f"values that cannot be are read as unknown: {counts}"
     if left_out:
-        yield f"what the recorder wrote of itself and cannot be was left out: {', '.join(sorted(left_out))}"
+        yield f"beside the events, what cannot be was left out: {', '.join(sorted(set(left_out)))}"
     if second_list:
         yield "another list of trace events stands behind the one that was read, and was not read: split the file"
     if source.outcome.behind:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -21,6 +22,7 @@ from tbperf.readers.bounds import (
     as_far_as_it_goes,
     checked,
     plain,
+    whole_number,
 )
 from tbperf.readers.files import open_regular
 from tbperf.trace.run import LoggedSteps, Run, RunProcess, StepAccount, StepTimes
@@ -126,15 +128,17 @@ def read_run_and_say(folder: Path) -> tuple[Run | None, tuple[str, ...]]:
     except OSError as error:
         return None, (f"{NAME} cannot be read: {(error.strerror or str(error)).lower()}",)
     try:
-        document = plain(msgspec.json.decode(content))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        document = json.loads(content.decode("utf-8", "replace"), strict=False, parse_int=whole_number)
+    except (ValueError, RecursionError) as error:
         return None, (f"{NAME} cannot be read: {error}",)
     left_out: list[str] = []
     found = as_far_as_it_goes(_File, document, left_out)
     if not found.schema.startswith(_SCHEMA):
         return None, (f"{NAME} is not the account of a run: it names no schema {_SCHEMA}…",)
-    hardware = checked(found.hardware, _HARDWARE, left_out)
-    notes = (f"{NAME}: what cannot be was left out: {', '.join(sorted(left_out))}",) if left_out else ()
+    hardware = plain(checked(found.hardware, _HARDWARE, left_out), left_out)
+    found.arguments = plain(found.arguments, left_out)
+    found.profiler.options = plain(found.profiler.options, left_out)
+    notes = (f"{NAME}: what cannot be was left out: {', '.join(sorted(set(left_out)))}",) if left_out else ()
     return _run(folder, found, hardware), notes
 
 
