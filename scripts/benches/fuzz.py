@@ -20,6 +20,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from invariants import without_layout
+
 from tbperf.analyses import examine
 from tbperf.errors import TraceFormatError
 from tbperf.readers import Source, read_trace
@@ -125,10 +127,11 @@ def analyze(data: bytes) -> str:
 
 
 def report(traces: Sequence[Trace]) -> None:
-    """Do with what was read all that `tbperf analyze` does."""
+    """Do with what was read all that `tbperf analyze` does, but for laying out the text, which takes rich long."""
     found = report_on([examine(trace) for trace in traces])
     json.loads(render_json(found))
-    render_text(found)
+    with without_layout():
+        render_text(found)
 
 
 def run(count: int, seed: int, paths: list[Path]) -> int:

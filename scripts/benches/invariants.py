@@ -56,7 +56,7 @@ def check(traces: Sequence[Trace], *, thoroughly: bool = False) -> None:
         _validator().validate(json.loads(document))
     for place, value in _numbers(msgspec.to_builtins(report), ""):
         _check_number(place, value)
-    with contextlib.nullcontext() if thoroughly else _without_layout():
+    with contextlib.nullcontext() if thoroughly else without_layout():
         texts = [render_text(report, sections=SECTIONS), *([render_text(report)] if thoroughly else [])]
     for text in (*texts, render_markdown(report)):
         _check_text(text)
@@ -75,7 +75,8 @@ class _Unlaid:
 
 
 @contextlib.contextmanager
-def _without_layout() -> Iterator[None]:
+def without_layout() -> Iterator[None]:
+    """Let texts be written without laying them out: what tbperf itself does stays."""
     laid_out = page.Console
     page.Console = _Unlaid  # type: ignore[assignment,misc]
     try:
