@@ -164,55 +164,64 @@ def _skip_head(blocks: Iterator[bytes], parts: Cut) -> bytearray:
 
 
 _FIRST_OF_A_LIST = re.compile(rb"\s*\[")
+_EVENTS_OR_PHASE = re.compile(rb'(?P<events>"traceEvents"\s*:\s*\[)|"ph"\s*:')
+"""What comes first in a list of whole traces, each an object with a list of events, and in a list of events."""
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\(?:.|\Z)[^"\\]*)*(?:"|\Z)|[\[\]{}]', re.DOTALL)
 """A string, whole or cut by the end of what is there, or a bracket."""
-_LIST_FOLLOWS = re.compile(rb"\s*:\s*\[(?P<empty>\s*\])?")
+_LIST_FOLLOWS = re.compile(rb"\s*:\s*(?P<open>\[)(?P<empty>\s*\])?")
 _LONGEST_LOOK_BYTES = 16 << 20
 """So far behind a list that lies inside something else an outer one is looked for."""
 
 
 def _begin_of_events(data: bytes, *, is_all: bool) -> int | None:
-    """Return where the first event may begin; None where it does not, or more must be read to tell.
-
-    The list of the outermost object counts; one that is empty, or lies deeper, only where there is no better one.
-    """
+    """Return where the first event may begin; None where it does not, or more must be read to tell."""
     start = 3 if data.startswith(_BYTE_ORDER_MARK) else 0
-    is_list = _FIRST_OF_A_LIST.match(data, start)
-    if is_list is not None and not _is_list_of_documents(data, is_list.end()):
-        return is_list.end()
-    wanted = 1 if is_list is None else 2
-    second_best: list[tuple[bool, bool, int]] = []
-    depth = 0
-    for token in _TOKEN.finditer(data, start):
-        first = data[token.start()]
-        if first in b"{[":
-            depth += 1
-        elif first in b"}]":
-            depth = max(0, depth - 1)
-        elif token[0] == b'"traceEvents"' and (follows := _LIST_FOLLOWS.match(data, token.end())):
-            begin = follows.end() if not follows["empty"] else follows.end() - len(follows["empty"])
-            is_empty, is_deep = bool(follows["empty"]), depth != wanted
-            if not is_empty and not is_deep:
-                return begin
-            second_best.append((is_deep, is_empty, begin))
-        if second_best and token.end() - second_best[0][2] > _LONGEST_LOOK_BYTES:
+    depth = 1
+    if is_list := _FIRST_OF_A_LIST.match(data, start):
+        first_key = _EVENTS_OR_PHASE.search(data, is_list.end(), is_list.end() + _SEARCH_BYTES)
+        if first_key is None and not is_all and len(data) < _SEARCH_BYTES:
+            return None
+        if first_key is None or first_key["events"] is None:
+            return is_list.end()
+        depth = 2
+    begin = _outermost_list(data, start, depth, is_all=is_all)
+    if begin is None and is_all and (broken := _EVENTS.search(data)):
+        return broken.end()  # quotes that nobody closed hid it
+    return begin
+
+
+def _outermost_list(data: bytes, start: int, depth: int, *, is_all: bool) -> int | None:
+    """Return where the list of events of the object at a depth begins.
+
+    One that is empty, or lies deeper, counts only where there is no better one.
+    """
+    found: list[tuple[bool, bool, int]] = []
+    for token, at_depth in _tokens(data, start):
+        if found and token.end() - found[0][2] > _LONGEST_LOOK_BYTES:
             is_all = True
             break
-    if not is_all:
-        return None
-    if second_best:
-        return min(second_best)[2]
-    broken = _EVENTS.search(data)  # quotes that nobody closed hide it from the search above
-    return broken.end() if broken else None
+        follows = _LIST_FOLLOWS.match(data, token.end()) if token[0] == b'"traceEvents"' else None
+        if follows is None:
+            continue
+        is_deep, is_empty, begin = at_depth != depth, follows["empty"] is not None, follows.end("open")
+        if not is_deep and not is_empty:
+            return begin
+        found.append((is_deep, is_empty, begin))
+    return min(found)[2] if found and is_all else None
 
 
-def _is_list_of_documents(data: bytes, begin: int) -> bool:
-    """Tell whether a list holds whole traces, each an object with a list of events, rather than events."""
-    found = _EVENTS.search(data, begin, begin + _SEARCH_BYTES)
-    return found is not None and _PHASE.search(data, begin, found.start()) is None
+def _tokens(data: bytes, start: int) -> Iterator[tuple[re.Match[bytes], int]]:
+    """Yield strings and brackets, each with the number of brackets that are open there."""
+    depth = 0
+    for token in _TOKEN.finditer(data, start):
+        if token[0] in _OPENING:
+            depth += 1
+        elif token[0] in _CLOSING:
+            depth = max(0, depth - 1)
+        yield token, depth
 
 
-_PHASE = re.compile(rb'"ph"\s*:')
+_OPENING, _CLOSING = (b"{", b"["), (b"}", b"]")
 
 
 def _next_end(read: Callable[[int, int], bytes], start: int, size: int) -> tuple[int, int] | None:

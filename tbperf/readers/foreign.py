@@ -57,6 +57,11 @@ FOREIGN = tuple(
         (rb"(?:\x89PNG|\xff\xd8\xff|GIF8|RIFF.{4}WEBP)", "an image", _ANALYZE_THE_TRACE),
         (rb"%PDF-", "a PDF document", _ANALYZE_THE_TRACE),
         (rb"\x7fELF|#!", "a program", "to record it, run `tbperf record -- PROGRAM`; to analyze, name its trace"),
+        (
+            rb"\x89HDF\r\n\x1a\n",
+            "an HDF5 file, such as an export of nsys",
+            "export the report as SQLite: `nsys export --type sqlite REPORT.nsys-rep`",
+        ),
         (rb"\x93NUMPY", "an array of NumPy", _ANALYZE_THE_TRACE),
         (rb"\0+\Z", "nothing but zeros, as a file whose writing was cut off by a crash", "copy or record it again"),
     )
@@ -73,6 +78,31 @@ FOREIGN_JSON = tuple(
         ),
         (rb'\s*\{\s*"schema"\s*:\s*"tbperf-run/', "the account of a run folder", "name the folder that it lies in"),
         (rb'\s*\{\s*"schema"\s*:\s*"tbperf-hardware/', "the hardware's log of a run folder", "name its folder"),
+        (
+            rb'\s*\{\s*"(?:Type|data|id|value)"\s*:.{0,200}"(?:NvtxEvent|CudaEvent|TraceProcessEvent|GlobalTid|globalVid)"',
+            "an export of nsys as JSON",
+            "export the report as SQLite: `nsys export --type sqlite REPORT.nsys-rep`",
+        ),
+        (
+            rb'\s*\{\s*"(?:ph|cat|name|pid|tid|ts|dur)"\s*:',
+            "trace events, but no list of them",
+            "`jq -s . FILE` makes one of events on a line each",
+        ),
+        (
+            rb'\s*\{\s*"schema"\s*:\s*"[\w.-]*chakra',
+            "an execution trace of PyTorch, which holds no times",
+            "name what torch.profiler recorded beside it",
+        ),
+        (
+            rb"\s*\{.{0,200}speedscope\.app",
+            "a profile for speedscope, which holds sums and no events",
+            _ANALYZE_THE_TRACE,
+        ),
+        (
+            rb'\s*\{\s*"nodes"\s*:',
+            "a profile of JavaScript or an execution trace, which holds no events",
+            _ANALYZE_THE_TRACE,
+        ),
         (rb'\s*\{.{0,4000}"nbformat"\s*:', "a notebook of Jupyter", _ANALYZE_THE_TRACE),
         (
             rb'\s*\{\s*"(?:message|error|errors|detail|status|code)"\s*:',

@@ -48,6 +48,20 @@ FOREIGN = {
     "our own report": (b'{\n  "tbperf": "0.1.0",\n  "verdict": []}', "a report of tbperf"),
     "run.json": (b'{"schema": "tbperf-run/1"}', "the account of a run folder"),
     "hardware.jsonl": (b'{"schema": "tbperf-hardware/1", "columns": []}\n[1]', "the hardware's log"),
+    "an export as HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(40), "an HDF5 file"),
+    "an export as JSON": (
+        b'{"Type":75,"NvtxEvent":{"Type":75,"Timestamp":"5684160128"}}\n',
+        "an export of nsys as JSON",
+    ),
+    "events on a line each": (
+        b'{"ph": "X", "name": "a"}\n{"ph": "X", "name": "b"}\n',
+        "trace events, but no list of them",
+    ),
+    "an execution trace": (b'{"schema": "1.1.1-chakra.0.0.4", "pid": 1, "nodes": []}', "an execution trace of PyTorch"),
+    "a profile for speedscope": (
+        b'{"$schema": "https://www.speedscope.app/file-format-schema.json", "shared": {}}',
+        "a profile for speedscope",
+    ),
     "a notebook": (b'{"cells": [], "nbformat": 4}', "a notebook of Jupyter"),
     "other JSON": (b'{"a": [1, 2, {"b": "traceEvents"}]}', "no list of trace events"),
     "text": (b"Total Time (ns) and nothing else", "not a trace that tbperf can read"),
