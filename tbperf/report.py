@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from dataclasses import dataclass, field, replace
@@ -197,7 +198,10 @@ _LARGE_BYTES = 64 << 20
 
 def _many_small(files: list[Source]) -> bool:
     """Tell whether whole files, side by side, keep the cores busier than the pieces of one after the other."""
-    sizes = [file.path.stat().st_size for file in files if file.path is not None and file.path.exists()]
+    sizes = []
+    for file in files:
+        with contextlib.suppress(OSError):  # it went away: reading it says so
+            sizes.append(file.path.stat().st_size if file.path is not None else 0)
     return len(sizes) > 1 and max(sizes) < _LARGE_BYTES and sum(sizes) > _WORTH_PROCESSES_BYTES
 
 

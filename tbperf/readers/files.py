@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import os
 import shutil
 import stat
@@ -62,6 +63,11 @@ class Source:
         file.seek(0)
         return end
 
+    def check_size(self, size: int) -> None:
+        """Raise TraceFormatError for contents of which this machine cannot hold what a trace takes."""
+        if size > (most := most_unpacked_bytes()):
+            raise _too_large(self.name, most)
+
     def blocks(self, file: IO[bytes], size: int = BLOCK_BYTES) -> Iterator[bytes]:
         """Yield the contents in blocks of at most this size, unwrapped."""
         total = 0
@@ -69,11 +75,9 @@ class Source:
         try:
             bare = self.is_bare(file)
             stored = iter(lambda: file.read(size if bare else min(size, COMPRESSED_BYTES)), b"")
-            most = None if bare else most_unpacked_bytes()
             for block in unwrapped(stored, size, self.outcome):
                 total += len(block)
-                if most is not None and total > most:
-                    raise _too_large(self.name, most)
+                self.check_size(total)
                 yield block
         except OSError as error:
             raise unreadable(self.name, error) from error
@@ -216,8 +220,8 @@ def spooled(name: str, blocks: Iterable[bytes]) -> Iterator[Path]:
 
 def _too_large(name: str, most: int) -> TraceFormatError:
     return TraceFormatError(
-        f"{name}: it unpacks to more than {_gigabytes(most)}, more than this machine can hold",
-        "is it a trace? unpack it and look; or analyze it on a machine with more memory",
+        f"{name}: its contents are more than {_gigabytes(most)}, more than this machine can hold",
+        "is it a trace? look into it; or analyze it on a machine with more memory",
     )
 
 
@@ -237,6 +241,7 @@ def most_unpacked_bytes() -> int:
     return _UNPACKED_A_BYTE_OF_MEMORY * memory_bytes()
 
 
+@functools.cache
 def memory_bytes() -> int:
     """Return how much memory this process may use: the machine's, or its container's."""
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] if hasattr(os, "sysconf") else []

@@ -120,7 +120,7 @@ def refusal(name: str, head: bytes, reads: str) -> TraceFormatError:
         return TraceFormatError(f"{name}: the file is empty", "was the recording interrupted?")
     found = next((foreign for foreign in FOREIGN if foreign.begins.match(head)), None)
     if found is not None:
-        return TraceFormatError(f"{name}: not a trace: {found.what}", found.hint)
+        return TraceFormatError(f"{name}: not a trace that tbperf can read: {found.what}", found.hint)
     return TraceFormatError(f"{name}: not a trace that tbperf can read", f"it reads {reads}")
 
 

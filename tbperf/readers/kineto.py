@@ -74,6 +74,7 @@ class KinetoReader:
         parts = chrome.Cut()
         with source.open() as file:
             size = source.size(file)
+            source.check_size(size)
             try:
                 pieces = list(_pieces(source, file, size, parts, jobs or usable_cores(), progress))
             except ValueError as error:
@@ -92,7 +93,8 @@ def _pieces(  # noqa: PLR0913, PLR0917 - what is read, and how
 ) -> Iterator[Columns]:
     """Read the pieces of a file, side by side where that pays; stop where the list of events ends."""
     tasks: Iterable[tuple[Any, ...]]
-    if source.path is not None and source.is_bare(file):
+    is_plain = source.path is not None and source.is_bare(file)
+    if source.path is not None and is_plain:
         # Not mapped into memory: a file that is cut while it is mapped ends the process.
         identity = identity_of(file)
         read_part = functools.partial(part_of, file, source.name, identity)
@@ -109,7 +111,7 @@ def _pieces(  # noqa: PLR0913, PLR0917 - what is read, and how
     for columns in results:
         yield columns
         read, events = read + columns.size, events + columns.events
-        progress(file.tell() or read, events)  # what is stored: less than what comes out of a zipped file
+        progress(read if is_plain else file.tell(), events)  # what is stored: less than what comes out of it
         if columns.tail is not None:
             parts.tail, parts.truncated = columns.tail, False
             break
@@ -121,7 +123,8 @@ def _assemble(source: Source, size: int, pieces: list[Columns], parts: chrome.Cu
     if metadata is None:
         dropped["unreadable_metadata"] += 1
         metadata = {}
-    second_list = bool(metadata.pop("traceEvents", None))
+    others = metadata.pop("traceEvents", None)
+    second_list = isinstance(others, list) and bool(others)
     left_out: list[str] = []
     metadata = plain(metadata, left_out)
     strings = Strings()

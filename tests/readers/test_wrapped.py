@@ -124,7 +124,17 @@ def test_what_unpacks_to_more_than_the_machine_holds_is_refused(tmp_path, monkey
     path = tmp_path / "bomb.json"
     path.write_bytes(COMPRESS[way](b'{"traceEvents": [' + b" " * (9 << 20) + b"]}"))
 
-    with pytest.raises(TraceFormatError, match=r"it unpacks to more than 0.00391 GiB"):
+    with pytest.raises(TraceFormatError, match=r"its contents are more than 0\.00391 GiB"):
+        tbperf.analyze(path)
+
+
+def test_a_file_that_is_larger_than_the_machine_holds_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "memory_bytes", lambda: 1 << 20)
+    path = tmp_path / "sparse.json"
+    path.write_bytes(b'{"traceEvents": [')
+    os.truncate(path, 1 << 40)
+
+    with pytest.raises(TraceFormatError, match=r"its contents are more than"):
         tbperf.analyze(path)
 
 
