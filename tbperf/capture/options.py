@@ -46,7 +46,7 @@ class RecordOptions:
     """Keep Nsight's own report, too, which holds the environment."""
 
     def plans(self) -> dict[str, dict[str, Any]]:
-        """Return the window plan of each phase, as bootstrap/tbperf_inside/windows.py takes it."""
+        """Return the window plan of each phase, as bootstrap/tbperf_inside/schedule.py takes it."""
         return {
             phase: {
                 "wait": wait if self.wait is None else self.wait,
@@ -66,7 +66,6 @@ class RecordOptions:
             "record_shapes": self.shapes,
             "profile_memory": self.memory,
             "with_flops": self.flops,
-            "with_modules": self.modules == "every",
         }
 
     def describe(self) -> str:

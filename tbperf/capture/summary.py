@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import gzip
+import math
 import re
 from collections import defaultdict
 from statistics import fmean, median
@@ -11,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from tbperf.capture.folder import read_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 Step = dict[str, Any]
+_Span = tuple[float, float]
 
 FEWEST_STEPS = 3
 """With fewer steps on either side, nothing is said about how much the profiler slowed them."""
@@ -82,16 +85,28 @@ def stage_coverage(trace: Path) -> list[float]:
     content = trace.read_bytes()
     if trace.suffix == ".gz":
         content = gzip.decompress(content)
-    steps: list[tuple[float, float]] = []
-    stages: list[tuple[float, float]] = []
+    steps: list[_Span] = []
+    stages: list[_Span] = []
     for found in _RANGE.finditer(content):
         start, dur = float(found["ts"]), float(found["dur"])
         (steps if found["name"].startswith(b"Profiler") else stages).append((start, start + dur))
     stages.sort()
-    return [_covered(step, stages) for step in steps if step[1] > step[0]]
+    return [_covered(step, stages) for step in _own(steps, stages) if step[1] > step[0]]
 
 
-def _covered(step: tuple[float, float], stages: Iterable[tuple[float, float]]) -> float:
+def _own(steps: list[_Span], stages: list[_Span]) -> Iterator[_Span]:
+    """Yield the steps that the recorder marked: a profiler of the program's own begins its marks inside a stage."""
+    starts = [start for start, _ in stages]
+    reached = -math.inf
+    for start, end in sorted(steps):
+        at = bisect.bisect_left(starts, start) - 1
+        in_a_stage = at >= 0 and stages[at][1] > start
+        if not (start < reached and in_a_stage):
+            reached = max(reached, end)
+            yield start, end
+
+
+def _covered(step: _Span, stages: Iterable[_Span]) -> float:
     """Return the share of ``step`` under the union of ``stages``, sorted by their start."""
     start, end = step
     reached, covered = start, 0.0
