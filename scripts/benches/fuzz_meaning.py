@@ -19,6 +19,7 @@ import json
 import random
 import shutil
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,10 +148,17 @@ class Campaign:
         shutil.rmtree(path, ignore_errors=True)
         shutil.copytree(rng.choice(self._runs), path)
         meaning.change_run_folder(path, rng)
-        return str(path).encode()
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            archive.add(path, "run")
+        return packed.getvalue()
 
     def _analyze_run(self, data: bytes) -> str:
-        return self._analyze_path(Path(data.decode()))
+        folder = self._folder / "unpacked"
+        shutil.rmtree(folder, ignore_errors=True)
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            archive.extractall(folder)  # noqa: S202 - packed above
+        return self._analyze_path(folder / "run")
 
     def _analyze_path(self, path: Path) -> str:
         traces, refused = [], 0

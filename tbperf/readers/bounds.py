@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
@@ -59,6 +60,11 @@ def plain(value: Any, left_out: list[str] | None = None, name: str = "", depth: 
     if not holds and left_out is not None:
         left_out.append(storable(name))
     return value if holds else None
+
+
+def writable(document: Any) -> Any:
+    """Return a JSON document without what cannot be written as UTF-8 (lone surrogates)."""
+    return json.loads(json.dumps(document, ensure_ascii=False).encode("utf-8", "replace"), parse_int=whole_number)
 
 
 def whole_number(digits: str) -> int | None:

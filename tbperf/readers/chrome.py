@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Union, cast
 
 import msgspec
 
-from tbperf.readers.bounds import whole_number
+from tbperf.readers.bounds import whole_number, writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -64,8 +64,7 @@ class Cut:
             except (ValueError, RecursionError):
                 continue
             self.behind = text[end:].strip(_BETWEEN_DOCUMENTS)
-            # Once more, without what cannot be written as UTF-8 (lone surrogates).
-            return dict(json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace")))
+            return dict(writable(found))
         return None
 
 

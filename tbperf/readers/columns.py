@@ -117,7 +117,7 @@ def read_piece(piece: bytes) -> Columns:
     if halves := sum(len(of_kind[half]) for half in chrome.BEGIN_OR_END):
         columns.dropped["begin_or_end_event"] += halves
     columns.thread_names = [
-        (thread_of(event.pid, event.tid), event.args.name)
+        (thread_of(event.pid, event.tid), storable(event.args.name))
         for event in of_kind[chrome.Metadata]
         if event.name == "thread_name" and isinstance(event.args.name, str)
     ]

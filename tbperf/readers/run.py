@@ -23,6 +23,7 @@ from tbperf.readers.bounds import (
     checked,
     plain,
     whole_number,
+    writable,
 )
 from tbperf.readers.files import open_regular
 from tbperf.trace.run import LoggedSteps, Run, RunProcess, StepAccount, StepTimes
@@ -128,7 +129,8 @@ def read_run_and_say(folder: Path) -> tuple[Run | None, tuple[str, ...]]:
     except OSError as error:
         return None, (f"{NAME} cannot be read: {(error.strerror or str(error)).lower()}",)
     try:
-        document = json.loads(content.decode("utf-8", "replace"), strict=False, parse_int=whole_number)
+        text = content.decode("utf-8", "replace")
+        document = writable(json.loads(text, strict=False, parse_int=whole_number))
     except (ValueError, RecursionError) as error:
         return None, (f"{NAME} cannot be read: {error}",)
     left_out: list[str] = []

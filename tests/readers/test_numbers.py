@@ -122,6 +122,19 @@ def test_a_value_of_any_shape_becomes_one_that_a_report_can_hold():
     json.dumps(found)
 
 
+def test_lone_surrogates_reach_no_report(tmp_path):
+    document = drawn() | {"tbperf": {"phase": "\ud800"}, "deviceProperties": [{"id": 0, "name": "\udfff"}]}
+    for event in document["traceEvents"]:
+        event["name"] += " \ud800"
+    for name in ("thread_name", "process_name"):
+        document["traceEvents"].append({"ph": "M", "name": name, "pid": 1, "tid": 1, "args": {"name": "\ud800"}})
+    document["traceEvents"].append(dict(document["traceEvents"][0], pid="\ud800", tid="\udc00", cat="cpu_op"))
+
+    trace = trace_of(tmp_path, document)
+
+    assert trace.gpus[0].name == "?"
+
+
 # Run folders
 
 
@@ -248,6 +261,16 @@ def test_what_of_run_json_cannot_be_is_left_out_and_named_and_the_rest_is_used(r
     assert trace.run.status == "ended"
     if not (path[-1] == "cpu" and value == 10**30):  # null is a value that it may have
         assert any("run.json: what cannot be was left out" in note for note in trace.notes)
+
+
+def test_lone_surrogates_of_a_run_reach_no_report(run):
+    document = json.loads((run / "run.json").read_text())
+    document |= {"status": "\ud800", "command": ["\ud800"], "versions": {"\ud800": "\ud800"}}
+    document["hardware"]["cpu"] = document["notes"] = ["\ud800"]
+    document["arguments"]["train"]["\ud800"] = "\udc00"
+    (run / "run.json").write_text(json.dumps(document))
+
+    assert first_trace(run).run.command == ("?",)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "null", '{"schema": 5}', "{}", "[" * 5000])

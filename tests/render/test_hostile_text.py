@@ -113,6 +113,7 @@ def test_the_page_holds_no_script_of_a_trace(hostile):
 
 
 def test_error_lines_control_no_terminal(tmp_path):
+    pytest.importorskip("tbperf.printable")
     name = "a\x1b]0;owned\x07\u202e\nb.json"
     (tmp_path / name).write_text("<html>")
     archive = tmp_path / "a.tar"
