@@ -144,7 +144,7 @@ def analyze_and(  # noqa: PLR0913 - the arguments of `analyze`, and the question
                 raise
             unread.append(error)
     if _many_small(files) and jobs != 1:
-        tasks = [(source.path, source.name, source.process, wish) for source in files]
+        tasks = [(source.path, source.name, source.process, source.notes, wish) for source in files]
         workers = min(jobs or usable_cores(), MOST_WORKERS, len(files))
         for source, found in zip(files, run_side_by_side(_examine_file, tasks, workers), strict=True):
             examined.append(found)
@@ -214,8 +214,10 @@ class _Wish:
     also: Callable[[Trace], Any]
 
 
-def _examine_file(path: Path, name: str, process: int | None, wish: _Wish) -> _Examined:
-    return _examine(replace(path_source(path), name=name, process=process), wish, 1, lambda _bytes, _events: None)
+def _examine_file(path: Path, name: str, process: int | None, notes: tuple[str, ...], wish: _Wish) -> _Examined:
+    return _examine(
+        replace(path_source(path), name=name, process=process, notes=notes), wish, 1, lambda _bytes, _events: None
+    )
 
 
 def _check_pattern(pattern: str | None) -> None:

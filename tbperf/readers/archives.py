@@ -74,6 +74,7 @@ def _zip_members(source: Source, file: IO[bytes], wanted: Callable[[str], bool])
         for member in members:
             if not member.is_dir() and wanted(member.filename):
                 name = f"{source.name}/{member.filename}"
+                source.check_size(member.file_size)
                 # To a file, for reading goes back and forth, which in a zip archive means to begin anew.
                 with spooled(name, _zipped(source.name, archive, member)) as path:
                     yield Source(name, functools.partial(open_regular, path), path, passing=True)

@@ -7,6 +7,7 @@ files.  All of them may be cut short or missing; what can be read counts, and a 
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -215,7 +216,7 @@ def _with_samples(trace: Trace, path: Path, origin: int, window: tuple[int, int]
     try:
         with open_regular(path) as file:
             header = msgspec.json.decode(file.readline(_LONGEST_HEADER), type=_Header)
-            rows = list(_rows(file, len(header.columns), beside))
+            rows = sorted(_rows(file, len(header.columns), beside), key=operator.itemgetter(0))
     except OSError as error:
         beside.say(path, error)
         return trace
@@ -235,18 +236,17 @@ def _joined(first: Table, second: Table) -> Table:
 
 
 def _rows(file: IO[bytes], columns: int, beside: _Beside) -> Iterator[tuple[int, list[float | None]]]:
-    """Yield moments and values in the order of time; a line that is none hides no other and is counted."""
+    """Yield moments and values; a line that is none hides no other and is counted."""
     decoder = msgspec.json.Decoder(list[float | int | None])
-    broken, before = 0, 0
+    broken = 0
     while line := file.readline(_LONGEST_LINE):
         try:
             at, *values = decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
             at, values = None, []
-        is_whole = isinstance(at, int) and before <= at <= FURTHEST_NS and len(values) == columns
-        if is_whole and all(value is None or abs(value) < _LARGEST_VALUE for value in values):
-            before = int(at or 0)
-            yield before, values
+        is_whole = len(values) == columns and all(value is None or abs(value) < _LARGEST_VALUE for value in values)
+        if isinstance(at, int) and 0 <= at <= FURTHEST_NS and is_whole:
+            yield at, values
         elif line.strip() and line.endswith(b"\n"):
             broken += 1
     beside.drop("broken_line_of_the_hardware_log", broken)

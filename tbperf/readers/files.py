@@ -44,6 +44,8 @@ class Source:
     """Which process of a file that holds several, as its reader numbers them."""
     passing: bool = False
     """It must be read before the next one is asked for: a member of an archive, or what came through a pipe."""
+    notes: tuple[str, ...] = ()
+    """What was found about it before it was read."""
     outcome: Outcome = dataclasses.field(default_factory=Outcome)
     """What was met while its contents were unwrapped."""
 

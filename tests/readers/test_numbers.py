@@ -322,6 +322,23 @@ def test_every_column_of_an_export_may_be_anything(tmp_path, table):
                 assert all(device.device >= 0 for device in trace.devices), (column, value)
 
 
+def test_of_very_many_processes_those_that_did_most_are_reported_and_the_rest_is_said(tmp_path, monkeypatch):
+    from tbperf.readers import nsys
+
+    monkeypatch.setattr(nsys, "MOST_PROCESSES", 2)
+    path = export(tmp_path / "t.sqlite")
+    with sqlite3.connect(path) as database:
+        copy = "INSERT INTO NVTX_EVENTS (start, end, eventType, text, globalTid) VALUES (1, 9, 59, 'x', ?)"
+        database.executemany(copy, [(process << 24,) for process in (7, 8, 8, 8)] * 20)
+    database.close()
+
+    report = tbperf.analyze(path)
+
+    assert len(report.traces) == 2
+    assert {"process 8" in trace.path for trace in report.traces} == {True, False}
+    assert all("that did less and are left out: 1" in trace.notes[0] for trace in report.traces)
+
+
 def test_a_kernel_of_years_is_dropped_and_counted(tmp_path):
     path = export(tmp_path / "t.sqlite")
     with sqlite3.connect(path) as database:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from tbperf.errors import TraceFormatError
@@ -98,11 +99,14 @@ class NsysReader:
         with _on_disk(source) as lent:
             with contextlib.closing(_open(lent)) as store:
                 processes = processes_worth_a_report(store)
+                more = len(_processes(store)) - len(processes)
+            notes = (f"processes of this recording that did less and are left out: {more:,}",) if more else ()
             if len(processes) <= 1:
                 yield dataclasses.replace(lent, process=processes[0] if processes else None)
                 return
             for process in processes:
-                yield dataclasses.replace(lent, name=f"{source.name}/process {process & PID_MASK}", process=process)
+                name = f"{source.name}/process {process & PID_MASK}"
+                yield dataclasses.replace(lent, name=name, process=process, notes=notes)
 
     def read(self, source: Source, *, jobs: int, progress: Callable[[int, int], None]) -> Trace:  # noqa: ARG002 - one reads
         """Read one process."""
@@ -178,9 +182,20 @@ def _exported(source: Source, path: Path) -> Path:
     return convert.exported(path)
 
 
+MOST_PROCESSES = 256
+"""Reports on more processes of one recording nobody reads, and each goes through all tables."""
+
+
 def processes_worth_a_report(store: Store) -> list[int]:
-    """Return the processes that did something on a device, called its runtime, or opened ranges; else any others."""
+    """Return the processes that did something on a device, called its runtime, or opened ranges; else any others.
+
+    Of very many, those that did most.
+    """
+    return sorted(process for process, _ in _processes(store).most_common(MOST_PROCESSES))
+
+
+def _processes(store: Store) -> Counter[int]:
     for tables in (OF_INTEREST, OF_LESS_INTEREST):
-        if found := {process for table in tables for process in store.processes(table)}:
-            return sorted(found)
-    return []
+        if found := sum((store.processes(table) for table in tables), Counter[int]()):
+            return found
+    return Counter()

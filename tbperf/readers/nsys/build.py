@@ -189,7 +189,7 @@ def build(source: Source, size: int, store: Store, told: Callable[[int], None]) 
         origin_unix_ns=None if unix is None or abs(unix + origin) > FURTHEST_NS else unix + origin,
         resolution_ns=1,
         dropped=build_.dropped,
-        notes=tuple(_notes(build_)),
+        notes=(*source.notes, *_notes(build_)),
         warnings=tuple(_warnings(store, process)),
         truncated=False,
         rank=None,

@@ -13,6 +13,7 @@ import re
 import shutil
 import sqlite3
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -74,8 +75,8 @@ class Store(Protocol):
         """Yield a column of texts, in the order of `integers`."""
         ...
 
-    def processes(self, table: str) -> list[int]:
-        """Return the processes that have rows in a table, as `Selection` names them."""
+    def processes(self, table: str) -> Counter[int]:
+        """Return the processes that have rows in a table, as `Selection` names them, and how many."""
         ...
 
     def strings(self, ids: Ns) -> dict[int, bytes]:
@@ -243,14 +244,17 @@ class SqliteStore:
             for (value,) in chunk:
                 yield value if isinstance(value, bytes) else None if value is None else str(value).encode()
 
-    def processes(self, table: str) -> list[int]:
-        """Return the processes that have rows in a table."""
+    def processes(self, table: str) -> Counter[int]:
+        """Return the processes that have rows in a table, and how many."""
         column = process_column(self.columns.get(table, ()))
         if column is None:
-            return []
+            return Counter()
         source, name = _quoted(self._tables[table]), _quoted(column)
-        query = f"SELECT DISTINCT {name} >> {PROCESS_SHIFT} FROM {source} WHERE {name} IS NOT NULL"  # noqa: S608 - quoted
-        return sorted(process for (process,) in self._all(query, ()) if isinstance(process, int))
+        query = (
+            f"SELECT {name} >> {PROCESS_SHIFT} AS process, count(*) FROM {source}"  # noqa: S608 - quoted
+            f" WHERE {name} IS NOT NULL GROUP BY process"
+        )
+        return Counter({process: rows for process, rows in self._all(query, ()) if isinstance(process, int)})
 
     def strings(self, ids: Ns) -> dict[int, bytes]:
         """Return the registered strings of these ids."""
