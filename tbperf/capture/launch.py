@@ -177,11 +177,11 @@ def _run(
     """
     lacking: list[str] = []
     with taken_signals() as signals:
-        pid = _start(ways, files, () if signals is None else signals.before, lacking)
+        pid = _start(ways, files, None if signals is None else signals.before, lacking)
         return (wait if signals is None else signals.wait)(pid, beside), lacking
 
 
-def _start(ways: Sequence[_Way], files: frozenset[int], blocked: Iterable[int], lacking: list[str]) -> int:
+def _start(ways: Sequence[_Way], files: frozenset[int], blocked: Iterable[int] | None, lacking: list[str]) -> int:
     program = ways[-1].program
     for way in ways:
         try:
