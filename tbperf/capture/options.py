@@ -26,6 +26,8 @@ class RecordOptions:
     """Recorded steps of a window."""
     repeat: int = 1
     """Windows of training and of prediction."""
+    gap: int = 0
+    """Steps from the end of a window to the next, at least."""
     steps: tuple[int, int] | None = None
     """First and last step to record, instead of all of the above."""
     stacks: bool = False
@@ -53,6 +55,7 @@ class RecordOptions:
                 "warmup": self.warmup,
                 "active": active if self.active is None else self.active,
                 "repeat": 1 if phase == "val" else self.repeat,
+                "gap": self.gap,
                 "steps": self.steps,
                 "settle": self.wait is None,
             }

@@ -22,6 +22,9 @@ _Span = tuple[float, float]
 FEWEST_STEPS = 3
 """With fewer steps on either side, nothing is said about how much the profiler slowed them."""
 
+_NEAR_STEPS = 16
+"""How many other steps a profiled one is compared with: those next to it, as a run gets faster and slower."""
+
 _COLD_STEPS = 3
 """Steps at the start of a phase that are slow for reasons of their own: allocation, plots."""
 
@@ -48,16 +51,34 @@ def _summarize_phase(steps: Sequence[Step]) -> dict[str, Any]:
     profiled = [step for step in steps if step["profiler"] == "active"]
     others = [step for step in steps if step["profiler"] == "off"]
     warm = [step for step in others if step["step"] >= _COLD_STEPS]
-    slowdown = None
-    if min(len(profiled), len(warm)) >= FEWEST_STEPS:
-        slowdown = median(_durations(profiled)) / median(_durations(warm))
     return {
         "steps": len(steps),
         "unprofiled": _summarize(warm or others),
         "profiled": _summarize(profiled),
-        "slowdown": slowdown,
+        "slowdown": _slowdown(profiled, warm),
         "recorder_ns": sum(step["recorder_ns"] for step in steps),
     }
+
+
+def _slowdown(profiled: Sequence[Step], others: Sequence[Step]) -> float | None:
+    """Return how much longer profiled steps took than others of their kind next to them: the median of the ratios.
+
+    A step of one kind has the same stages: one that moves the weights is not compared with one that does not.
+    None where too few can be compared.
+    """
+    of_kind: dict[frozenset[str], list[Step]] = defaultdict(list)
+    for step in others:
+        of_kind[frozenset(step["stages"])].append(step)
+    ratios = []
+    for step in profiled:
+        near = _nearest(of_kind[frozenset(step["stages"])], step["step"])
+        if len(near) >= FEWEST_STEPS:
+            ratios.append(step["dur_ns"] / max(1, median(_durations(near))))
+    return median(ratios) if len(ratios) >= FEWEST_STEPS else None
+
+
+def _nearest(steps: Sequence[Step], at: int) -> list[Step]:
+    return sorted(steps, key=lambda step: abs(step["step"] - at))[:_NEAR_STEPS]
 
 
 def _summarize(steps: Sequence[Step]) -> dict[str, Any]:

@@ -66,8 +66,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
 ) -> int:
     """Report where the time of a recorded run went, and why the GPU idled.
 
-    PATH is a trace of torch.profiler (.json or .json.gz), a recording of Nsight Systems (.sqlite, .nsys-rep), a run
-    folder of `tbperf record`, a tar of traces, or any folder that holds traces, such as TensorBoard's log folder.
+    PATH is a trace of torch.profiler (.json, also compressed), a recording of Nsight Systems (.sqlite, .nsys-rep), a
+    run folder of `tbperf record`, a tar or zip of traces, or any folder that holds traces, such as TensorBoard's log
+    folder; - is the standard input.
     """
     from tbperf.render import render_json, render_markdown, render_text  # noqa: PLC0415 - only what is asked for
     from tbperf.report import analyze, analyze_and  # noqa: PLC0415

@@ -65,6 +65,7 @@ def _parse_steps(_context: click.Context, _option: click.Parameter, value: str |
     show_default=True,
     help="Windows to record.",
 )
+@click.option("--gap", type=click.IntRange(0), metavar="N", default=0, help="Steps from one window to the next.")
 @click.option(
     "--steps",
     callback=_parse_steps,

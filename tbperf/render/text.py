@@ -873,7 +873,8 @@ def _unseen(trace: TraceReport) -> Iterator[str]:
 
 
 def _label(trace: TraceReport) -> str:
-    parts = [trace.phase or "", f"rank {trace.rank}" if trace.rank is not None else ""]
+    phase = _clip(printable(trace.phase or ""), 40)
+    parts = [phase, f"rank {trace.rank}" if trace.rank is not None else ""]
     return " ".join(filter(None, parts)) or _clip(printable(trace.path.rpartition("/")[2]), 40)
 
 

@@ -32,7 +32,8 @@ LOADER_PREFIX = "loader/"
 """Ranges of loader workers: other processes, whose work is not the program's own."""
 
 _MODULE = re.compile(rf"{MODULE_PREFIX}(?P<path>\S+)(?: (?P<kind>[^()]+?))?(?: \((?P<part>[^()]+)\))?$")
-_STEP = re.compile(r"ProfilerStep#(\d+)$")
+_STEP = re.compile(r"ProfilerStep#([0-9]{1,15})$")
+"""Numbers of more digits are none that a program counts to; every reader of JSON keeps these as they are."""
 
 _ANNOTATIONS = tuple(
     (re.compile(pattern), stage)

@@ -16,6 +16,7 @@ BOOTSTRAP = Path(__file__).parents[2] / "tbperf" / "capture" / "bootstrap"
 
 FORKS = """
 import json, os, sys
+sys.path.append(sys.argv[1])
 import torch
 import torch._inductor.config  # torch.profiler imports it: once is enough
 from torch.profiler import ProfilerActivity, profile
@@ -75,8 +76,8 @@ ALONE = own_events()
 
 @pytest.fixture(scope="module")
 def forks():
-    environment = {**os.environ, "PYTHONPATH": str(BOOTSTRAP), "KINETO_LOG_LEVEL": "5"}
-    command = [sys.executable, "-c", FORKS]
+    environment = {**os.environ, "KINETO_LOG_LEVEL": "5"}
+    command = [sys.executable, "-c", FORKS, str(BOOTSTRAP)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
         yield process

@@ -78,6 +78,15 @@ def test_repeated_windows_wait_for_the_queue_again():
     assert recorded(plan, [100], queue=10) == [[11, 12], [24, 25]]
 
 
+def test_windows_keep_their_distance():
+    plan = Plan(wait=4, warmup=1, active=2, repeat=3, gap=10, settle=False)
+    assert recorded(plan, [100]) == [[5, 6], [18, 19], [31, 32]]
+    schedule = Schedule(plan._replace(gap=1000))
+    schedule.recorded(2, 7)
+    assert not schedule.is_near(Position(step=7, passed=7))
+    assert schedule.is_near(Position(step=990, passed=990))
+
+
 def test_an_explicit_wait_overrules_what_the_loader_and_the_optimizer_suggest():
     plan = Plan(wait=5, warmup=2, active=2, settle=False)
     assert recorded(plan, [100], queue=50, every=16) == [[7, 8]]

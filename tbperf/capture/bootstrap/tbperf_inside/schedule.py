@@ -25,6 +25,8 @@ class Plan(NamedTuple):
     """Recorded steps of a window."""
     repeat: int = 1
     """Windows; a shorter one, at the end of a short pass, is made up for later."""
+    gap: int = 0
+    """Steps from the end of a window to the next, at least."""
     steps: tuple[int, int] | None = None
     """First and last step to record; overrules the rest."""
     settle: bool = True
@@ -63,6 +65,7 @@ class Schedule:
         self._plan = plan
         self._to_record = plan.active * plan.repeat
         self._queue_full_at = 0
+        self._not_before = 0
         self._tries_left = _MOST_DROPPED
 
     def dropped(self) -> None:
@@ -73,6 +76,7 @@ class Schedule:
         """Count the steps of a window; while it was written, the loader's queue filled up."""
         self._to_record -= steps
         self._queue_full_at = next_step
+        self._not_before = next_step + self._plan.gap
 
     def decide(self, at: Position) -> Window | None:
         """Return the window that begins with this step, if one does."""
@@ -80,7 +84,7 @@ class Schedule:
             return None
         if self._plan.steps is not None:
             return self._chosen(at, *self._plan.steps)
-        if self._to_record <= 0:
+        if self._to_record <= 0 or at.step < self._not_before:
             return None
         return self._open_ended(at) if at.left is None else self._within_pass(at, at.left)
 
@@ -88,10 +92,11 @@ class Schedule:
         """Return whether a window may begin before the batches that are loaded by now are used up."""
         if self._tries_left <= 0:
             return False
+        ahead = self._plan.warmup + max(_NEAR_STEPS, 2 * at.queue)
         if self._plan.steps is None:
-            return self._to_record > 0
+            return self._to_record > 0 and at.step >= self._not_before - ahead
         first, last = self._plan.steps
-        return first - self._plan.warmup - max(_NEAR_STEPS, 2 * at.queue) <= at.step <= last
+        return first - ahead <= at.step <= last
 
     def _chosen(self, at: Position, first: int, last: int) -> Window | None:
         if not first - self._plan.warmup <= at.step <= last:
