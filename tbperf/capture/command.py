@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SHELL = "/bin/sh"
 _SAMPLE_BYTES = 128
+_USUAL_FILES = 1024
 
 _SET_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 """Ignored by every Python, which its children must not inherit."""
@@ -99,8 +100,12 @@ def refusal(name: str, error: OSError) -> TbperfError:
 
 def inheritable_files() -> frozenset[int]:
     """Return the open files that a command would inherit now."""
+    try:
+        numbers = [int(file.name) for file in Path("/proc/self/fd").iterdir()]
+    except OSError:  # a change of root without /proc
+        numbers = list(range(_USUAL_FILES))
     found = set()
-    for number in (int(file.name) for file in Path("/proc/self/fd").iterdir()):
+    for number in numbers:
         with contextlib.suppress(OSError):
             if os.get_inheritable(number):
                 found.add(number)
