@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import stat
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _SHELL = "/bin/sh"
 _SAMPLE_BYTES = 128
+_USUAL_FILES = 1024
 
 _SET_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 """Ignored by every Python, which its children must not inherit."""
@@ -39,15 +41,16 @@ class NoProcessError(TbperfError):
 
 
 def find_program(command: Sequence[str]) -> str:
-    """Return the file that a shell would run, as a path with a slash in it.
+    """Return the file that a shell would run.
 
     Raises:
         CommandNotFoundError: There is none.
         CommandNotExecutableError: It cannot be executed, or is a folder.
     """
     name = command[0] if command else ""
-    if "/" not in name:
-        return _find_on_path(name)
+    path = os.environ.get("PATH", os.defpath)
+    if not name or ("/" not in name and path):
+        return _find_on_path(name, path)
     try:
         _check_executable(name)
     except OSError as error:
@@ -55,10 +58,10 @@ def find_program(command: Sequence[str]) -> str:
     return name
 
 
-def _find_on_path(name: str) -> str:
+def _find_on_path(name: str, path: str) -> str:
     """Return the first executable file of this name; a file that is not executable counts where there is no other."""
     not_executable = ""
-    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if name else ():
+    for folder in path.split(os.pathsep) if name else ():
         file = f"{folder or '.'}/{name}"
         try:
             is_folder = stat.S_ISDIR(os.stat(file).st_mode)  # noqa: PTH116 - Path would take the ./ away
@@ -97,8 +100,12 @@ def refusal(name: str, error: OSError) -> TbperfError:
 
 def inheritable_files() -> frozenset[int]:
     """Return the open files that a command would inherit now."""
+    try:
+        numbers = [int(file.name) for file in Path("/proc/self/fd").iterdir()]
+    except OSError:  # a change of root without /proc
+        numbers = list(range(_USUAL_FILES))
     found = set()
-    for number in (int(file.name) for file in Path("/proc/self/fd").iterdir()):
+    for number in numbers:
         with contextlib.suppress(OSError):
             if os.get_inheritable(number):
                 found.add(number)
@@ -111,30 +118,32 @@ def start(
     environment: Mapping[str, str],
     *,
     files: frozenset[int],
-    blocked_signals: Iterable[int],
+    blocked_signals: Iterable[int] | None,
 ) -> int:
     """Start a program as a shell starts it, and return its process number.
 
-    It inherits these files and no others, these blocked signals, and nothing of what Python does to signals.  A script
-    without `#!` is run by ``sh``.
+    It inherits these files and no others, these blocked signals (None: those of this thread), and nothing of what
+    Python does to signals.  A script without `#!` is run by ``sh``.
 
     Raises:
         NoProcessError: There is no room for a process.
         OSError: The program cannot be run; E2BIG where its arguments and environment are too long.
     """
-    shut = [(os.POSIX_SPAWN_CLOSE, number) for number in inheritable_files() - files]
-    # A variable without a name, which nobody can read, is refused by posix_spawn.
-    environment = {name: value for name, value in environment.items() if name}
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked_signals or ())
 
     def spawn(file: str, arguments: Sequence[str]) -> int:
-        return os.posix_spawn(
-            file,
+        # Not os.posix_spawn: the C library has it ignore two signals more.
+        process = subprocess.Popen(  # noqa: S603 - the user's command
             list(arguments),
-            environment,
-            file_actions=shut,
-            setsigmask=blocked_signals,
-            setsigdef=_SET_BY_PYTHON,
+            executable=file,
+            env=environment,
+            pass_fds=sorted(number for number in files & inheritable_files() if number > 2),  # noqa: PLR2004
+            preexec_fn=None if blocked_signals is None else unblock,  # noqa: PLW1509 - it calls the system and no more
         )
+        process.returncode = 0  # it is not for Popen to wait for
+        return process.pid
 
     try:
         try:
@@ -144,7 +153,7 @@ def start(
                 raise
             return spawn(_SHELL, [_SHELL, program, *command[1:]])
     except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.ENOMEM):
+        if error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
             reason = (error.strerror or str(error)).lower()
             raise NoProcessError(f"no process can be started: {reason}", "end others, or raise the limit") from error
         raise

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -30,7 +30,7 @@ from tbperf.capture.options import RecordOptions
 from tbperf.capture.outcome import read_outcome
 from tbperf.capture.running import taken_signals, wait
 from tbperf.capture.sampler import HardwareLog
-from tbperf.errors import TbperfError, UsageError
+from tbperf.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -95,60 +95,67 @@ def record(
         NoProcessError: There is no room for another process; nothing was run.
     """
     options = options or RecordOptions()
-    files = inheritable_files()
+    run = _Run(inheritable_files())
     program = find_program(command)
     nsys = find_nsys() if options.nsys else None
     alone = _Way(program, command, _environment_of_the_command(program))
     try:
-        folder = create_folder(options.out)
-        header = _begin(folder, command, options)
+        prepared = _prepare(alone, options, nsys)
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever happens on our side, the command runs
         _quietly(announce, f"not recording: {error}")
-        ended, _ = _run([alone], files)
-        return _ended(ended, folder=None)
-    _quietly(announce, f"{options.describe()} · {folder}")
-    hardware = HardwareLog(folder)
-    recorded = _Way(program, command, recording_environment(folder, options, alone.environment))
-    ways = [recorded, alone]
-    if nsys is not None:
-        under_nsys = nsys_command(nsys, folder, command, cuda=bool(header["hardware"]["gpus"]))
-        ways.insert(0, _Way(str(nsys), under_nsys, recorded.environment))
+        run.to_its_end([alone])
+        return run.recording(folder=None)
+    _quietly(announce, prepared.announcement)
+    export = functools.partial(export_report, nsys, keep=options.nsys_report) if nsys else None
     try:
-        ended, notes = _run(ways, files, hardware.watching)
-    except TbperfError:
-        shutil.rmtree(folder, ignore_errors=True)  # nothing ran
+        run.to_its_end(prepared.ways, prepared.hardware.watching)
+        return _finish(prepared, run, export)
+    except (Exception, KeyboardInterrupt) as error:
+        if run.ended is None:  # nothing ran
+            shutil.rmtree(prepared.folder, ignore_errors=True)
+            raise
+        # Whatever happens to our files now, the command's exit code is its own.
+        interrupted = isinstance(error, KeyboardInterrupt)
+        why = "interrupted after the command had ended" if interrupted else repr(error)
+    return run.recording(folder=prepared.folder, notes=(*run.notes, f"the recording is not complete: {why}"))
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What is there before the command runs."""
+
+    folder: Path
+    header: dict[str, Any]
+    """What run.json says so far."""
+    announcement: str
+    ways: Sequence[_Way]
+    hardware: HardwareLog
+
+
+def _prepare(alone: _Way, options: RecordOptions, nsys: Path | None) -> _Prepared:
+    """Make the run folder and what else a recording needs; where that cannot be done, nothing stays."""
+    folder = create_folder(options.out)
+    try:
+        header = _header(alone.arguments, options)
+        recorded = replace(alone, environment=recording_environment(folder, options, alone.environment))
+        ways = [recorded, alone]
+        if nsys is not None:
+            (folder / NSYS_FOLDER).mkdir()
+            under = nsys_command(nsys, folder, alone.arguments, cuda=bool(header["hardware"]["gpus"]))
+            ways.insert(0, replace(recorded, program=str(nsys), arguments=under))
+        write_json(folder / "run.json", header)
+        return _Prepared(folder, header, f"{options.describe()} · {folder}", ways, HardwareLog(folder))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
         raise
-    notes += [hardware.note] if hardware.note else []
-    try:
-        return _finish(
-            folder,
-            {**header, "status": "ended", "ended_unix_ns": time.time_ns(), "exit_code": _told_by_a_shell(ended)},
-            ended,
-            notes,
-            functools.partial(export_report, nsys, keep=options.nsys_report) if nsys else None,
-        )
-    except Exception as error:  # noqa: BLE001 - whatever happens to our files, the command's exit code is its own
-        why = repr(error)
-    except KeyboardInterrupt:
-        why = "interrupted after the command had ended"
-    return _ended(ended, folder=folder, notes=(*notes, f"the recording is not complete: {why}"))
 
 
 def run_in_place(command: Sequence[str]) -> NoReturn:
     """Run a command in place of this process, unrecorded: where there is no room for another one."""
     program = find_program(command)
     become(program, command, _environment_of_the_command(program))
-
-
-def _ended(ended: int, **rest: Any) -> Recording:
-    """Return a recording of a command that ended so: with an exit code, or −n by signal n."""
-    return Recording(exit_code=_told_by_a_shell(ended), signal=-ended if ended < 0 else None, **rest)
-
-
-def _told_by_a_shell(ended: int) -> int:
-    return ended if ended >= 0 else 128 - ended
 
 
 def _quietly(say: Callable[[str], None], line: str) -> None:
@@ -165,48 +172,54 @@ class _Way:
     environment: Mapping[str, str]
 
 
-def _run(
-    ways: Sequence[_Way],
-    files: frozenset[int],
-    beside: Callable[[int], AbstractContextManager[None]] = lambda _pid: contextlib.nullcontext(),
-) -> tuple[int, list[str]]:
-    """Run the command to its end in the first way that the system lets us, passing signals on.
+@dataclass
+class _Run:
+    """The command's run, of which nothing is lost once it has begun."""
 
-    Return its exit code, or −n when signal n ended it, and what the other ways lacked.  ``beside`` is told the
-    command's process; what it returns is entered while the command runs.  Nothing is raised once the command runs.
-    """
-    lacking: list[str] = []
-    with taken_signals() as signals:
-        pid = _start(ways, files, () if signals is None else signals.before, lacking)
-        return (wait if signals is None else signals.wait)(pid, beside), lacking
+    files: frozenset[int]
+    """What is open for the command."""
+    ended: int | None = None
+    """Its exit code, or −n when signal n ended it."""
+    notes: list[str] = field(default_factory=list)
 
+    @property
+    def exit_code(self) -> int:
+        """As a shell tells it."""
+        ended = self.ended or 0
+        return ended if ended >= 0 else 128 - ended
 
-def _start(ways: Sequence[_Way], files: frozenset[int], blocked: Iterable[int], lacking: list[str]) -> int:
-    program = ways[-1].program
-    for way in ways:
-        try:
-            return start(way.program, way.arguments, way.environment, files=files, blocked_signals=blocked)
-        except OSError as error:  # noqa: PERF203 - three at most
-            if way.program != program:
-                lacking.append(f"recorded without Nsight Systems: {way.program}: {error.strerror}")
-            elif way is ways[-1] or error.errno != errno.E2BIG:
-                raise refusal(program, error) from error
-            else:
-                lacking.append("not recorded: arguments and environment leave no room for tbperf's two variables")
-    raise AssertionError(ways)
+    def recording(self, **rest: Any) -> Recording:
+        """Return what became of the command together with what became of the recording."""
+        ended = self.ended or 0
+        return Recording(exit_code=self.exit_code, signal=-ended if ended < 0 else None, **rest)
 
+    def to_its_end(
+        self,
+        ways: Sequence[_Way],
+        beside: Callable[[int], AbstractContextManager[None]] = lambda _pid: contextlib.nullcontext(),
+    ) -> None:
+        """Run the command in the first way that the system lets us, passing signals on.
 
-def _begin(folder: Path, command: Sequence[str], options: RecordOptions) -> dict[str, Any]:
-    """Write what is known before the command runs; where that cannot be written, nothing stays."""
-    try:
-        if options.nsys:
-            (folder / NSYS_FOLDER).mkdir()
-        header = _header(command, options)
-        write_json(folder / "run.json", header)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return header
+        ``beside`` is told the command's process; what it returns is entered while the command runs.
+        """
+        with taken_signals() as signals:
+            pid = self._start(ways, None if signals is None else signals.before)
+            self.ended = (wait if signals is None else signals.wait)(pid, beside)
+
+    def _start(self, ways: Sequence[_Way], blocked: Iterable[int] | None) -> int:
+        program = ways[-1].program
+        for way in ways:
+            try:
+                return start(way.program, way.arguments, way.environment, files=self.files, blocked_signals=blocked)
+            except OSError as error:  # noqa: PERF203 - three at most
+                if way.program != program:
+                    self.notes.append(f"recorded without Nsight Systems: {way.program}: {error.strerror}")
+                elif way is ways[-1] or error.errno != errno.E2BIG:
+                    raise refusal(program, error) from error
+                else:
+                    lacking = "arguments and environment leave no room for tbperf's two variables"
+                    self.notes.append(f"not recorded: {lacking}")
+        raise AssertionError(ways)
 
 
 def _header(command: Sequence[str], options: RecordOptions) -> dict[str, Any]:
@@ -273,31 +286,29 @@ def _variables_at_start() -> list[bytes]:
 
 
 def _finish(
-    folder: Path,
-    header: dict[str, Any],
-    ended: int,
-    notes: Sequence[str],
-    export: Callable[[Path], tuple[Path | None, list[str]]] | None,
+    prepared: _Prepared, run: _Run, export: Callable[[Path], tuple[Path | None, list[str]]] | None
 ) -> Recording:
     """Compress the traces, and say in run.json what became of the run."""
+    ended = {"status": "ended", "ended_unix_ns": time.time_ns(), "exit_code": run.exit_code}
+    folder, header = prepared.folder, {**prepared.header, **ended}
+    run.notes += [prepared.hardware.note] if prepared.hardware.note else []
     traces = compress_traces(folder)
     outcome = read_outcome(folder, traces)
     if export is not None:
         exported, said = export(folder)
-        notes = [*notes, *said]
+        run.notes += said
         if exported is not None:
             traces.append(exported)
             for window in outcome["windows"]:
                 window["file"] = exported.name
     if any(trace.suffix != ".gz" for trace in traces):
         outcome["notes"].append("traces were left as they are: there was no room to compress them")
-    outcome["notes"] += notes
+    outcome["notes"] += run.notes
     outcome["versions"]["driver"] = header["hardware"]["driver"]
     write_json(folder / "run.json", {**header, **outcome})
     remove_journal(folder)
     slowdowns = {phase: steps["slowdown"] for phase, steps in outcome["steps"].items()}
-    return _ended(
-        ended,
+    return run.recording(
         folder=folder,
         traces=tuple(traces),
         planned_steps=sum(window["planned_steps"] for window in outcome["windows"]),

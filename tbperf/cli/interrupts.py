@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 INTERRUPTED_CODE = 130
 
 _IMPATIENT_S = 1.0
+_AGAIN_S = 0.01
 
 
 class Interrupts:
@@ -26,6 +27,7 @@ class Interrupts:
         self._first_s: float | None = None
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, self._arrived)
+            sys.unraisablehook = self._unraisable
 
     @property
     def arrived(self) -> bool:
@@ -39,6 +41,15 @@ class Interrupts:
             raise KeyboardInterrupt
         if now - self._first_s > _IMPATIENT_S:
             os._exit(INTERRUPTED_CODE)
+
+    def _unraisable(self, lost: sys.UnraisableHookArgs) -> None:
+        """Ask again where an interrupt came while Python ran something that cannot raise, as it tidies up an object."""
+        if lost.exc_type is not KeyboardInterrupt:
+            sys.__unraisablehook__(lost)
+            return
+        self._first_s = None
+        signal.signal(signal.SIGALRM, self._arrived)
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
 
     @staticmethod
     def end_with(code: int) -> None:

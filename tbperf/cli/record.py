@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from pathlib import Path
 
@@ -115,8 +114,12 @@ def command(context: click.Context, /, cmd: tuple[str, ...], *, tensorboard: boo
             run_in_place(cmd)
         except EndedError as ended:  # before there was a command
             die_by(ended.number)
-        with contextlib.suppress(EndedError):
+        try:
             _tell(recording, tensorboard=tensorboard)
+        except EndedError:
+            pass
+        except Exception as error:  # noqa: BLE001 - the end of the command is what counts
+            say(f"note: the summary is not complete: {error!r}")
     if recording.signal is not None:
         die_by(recording.signal)
     context.exit(recording.exit_code)

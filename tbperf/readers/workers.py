@@ -6,6 +6,7 @@ run the caller's main module again.  Only this module writes to their pipes.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import selectors
@@ -54,7 +55,8 @@ def run_side_by_side(
             worker.wait()
             for pipe in (worker.stdin, worker.stdout):
                 if pipe is not None:
-                    pipe.close()
+                    with contextlib.suppress(BrokenPipeError):  # a task that it did not take in any more
+                        pipe.close()
 
 
 def _start(workers: int) -> list[subprocess.Popen[bytes]]:
