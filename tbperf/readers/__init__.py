@@ -120,6 +120,6 @@ def read_trace(
         raise TraceFormatError(f"{source.name}: the file is empty", "was the recording interrupted?")
     for reader in READERS:
         if reader.recognizes(head):
-            return reader.read(source, jobs=jobs, progress=progress)
+            return reader.read(source, jobs=jobs, progress=progress).on_the_busiest_devices()
     titles = " or ".join(reader.title for reader in READERS)
     raise TraceFormatError(f"{source.name}: not a trace that tbperf can read", f"it reads {titles}")

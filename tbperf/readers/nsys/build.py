@@ -166,6 +166,8 @@ def build(source: Source, size: int, store: Store, told: Callable[[int], None]) 
         **tables,
         stage_pattern=None,
         accounts={},
+        more_devices=0,
+        more_devices_ns=0,
         threads=threads,
         strings=build_.strings,
         gpus=tuple(_gpus(store, process)),
