@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tbperf.readers import chrome
-from tbperf.trace import NONE, Kind, Strings, Thread
+from tbperf.trace import LONGEST_TEXT, NONE, Kind, Strings, Thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -110,7 +110,7 @@ def read_piece(piece: bytes) -> Columns:
     if halves := sum(len(of_kind[half]) for half in chrome.BEGIN_OR_END):
         columns.dropped["begin_or_end_event"] += halves
     columns.thread_names = [
-        (thread_of(event.pid, event.tid), event.args.name)
+        (thread_of(event.pid, event.tid), _storable(event.args.name))
         for event in of_kind[chrome.Metadata]
         if event.name == "thread_name" and isinstance(event.args.name, str)
     ]
@@ -309,7 +309,7 @@ _SIDES = 3
 
 def _product(sizes: Any) -> int:
     """Return the number of blocks or threads of three sizes."""
-    if type(sizes) is not list or set(map(type, sizes)) != {int}:
+    if type(sizes) is not list or len(sizes) > _SIDES or set(map(type, sizes)) != {int}:
         return NONE
     return math.prod(sizes)
 
@@ -318,13 +318,10 @@ def _small(values: Ns) -> Ns:
     return np.where(np.abs(values) < 2**31, values, NONE)
 
 
-_LONGEST_TEXT = 1 << 16
-
-
 def _storable(text: str) -> str:
     """Cut what no name can be, and replace what cannot be written as UTF-8 (lone surrogates)."""
-    if len(text) > _LONGEST_TEXT:
-        text = text[:_LONGEST_TEXT]
+    if len(text) > LONGEST_TEXT:
+        text = text[:LONGEST_TEXT]
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 

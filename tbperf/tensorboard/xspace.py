@@ -212,7 +212,7 @@ _XPROF_16_BIT = re.compile("half|fp16")
 
 _16_BIT = re.compile(
     r"[hH]alf|[bB]f(?:loat)?16|fp16|(?<![A-Za-z0-9])f16|(?:^|[_:])h(?:884|1688|16816)|nvjet_[a-z]*[ht]"
-    r"|Cijk_\w*?_[HB][HBS]S?_"
+    r"|\b(?=(\w*?Cijk_))\1\w*?_[HB][HBS]S?_"
 )
 """Half and bfloat16 in the names of torch's, cuDNN's, cuBLAS', CUTLASS' and Tensile's kernels."""
 

@@ -45,11 +45,11 @@ _KNOWN = frozenset(
 )
 """Stages that mean something to an analysis."""
 
-_MODULE = re.compile(rf"{MODULE_PREFIX}(?P<path>\S+)(?: (?P<kind>[^()]+?))?(?: \((?P<part>[^()]+)\))?$")
-_STEP = re.compile(r"ProfilerStep#(\d+)$")
+_MODULE = re.compile(rf"\A{MODULE_PREFIX}(?P<path>\S+)(?: (?P<kind>[^()]+?))?(?: \((?P<part>[^()]+)\))?$")
+_STEP = re.compile(r"\AProfilerStep#(\d+)$")
 
 _ANNOTATIONS = tuple(
-    (re.compile(pattern), stage)
+    (re.compile(rf"\A(?:{pattern})"), stage)
     for pattern, stage in (
         (r"enumerate\(DataLoader\)#", "dataload"),
         (r"Optimizer\.(step|zero_grad)#", "optimizer"),
@@ -64,7 +64,7 @@ _ANNOTATIONS = tuple(
 )
 """Annotations of torch and of common training loops."""
 
-BACKWARD_OP = re.compile(r"autograd::engine::evaluate_function|torch::autograd::|\w+Backward\d*$")
+BACKWARD_OP = re.compile(r"\A(?:autograd::engine::evaluate_function|torch::autograd::|\w+Backward\d*$)")
 
 
 def step_number(name: str) -> int:
