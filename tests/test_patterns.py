@@ -114,7 +114,7 @@ def test_a_pattern_looks_at_a_text_in_one_pass(name):
 def words_of(pattern):
     """Return what stands in a pattern as it is, and a sign of each sort."""
     source = pattern.pattern.decode() if isinstance(pattern.pattern, bytes) else pattern.pattern
-    return [*dict.fromkeys(re.findall(r"[A-Za-z0-9_:,= ]{2,}", source)), *"a1_ /\"([{\\\n"]
+    return [*dict.fromkeys(re.findall(r"[A-Za-z0-9_:,= ]{2,}", source)), *'a1_ /"([{\\\n']
 
 
 @pytest.mark.parametrize("name", [name for name in PATTERNS if name not in TYPED])
