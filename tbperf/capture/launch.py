@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import os
 import shutil
-import signal
-import subprocess
-import threading
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tbperf import __version__
+from tbperf.capture.command import become, find_program, inheritable_files, refusal, start
 from tbperf.capture.folder import (
     compress_traces,
     create_folder,
@@ -28,11 +28,12 @@ from tbperf.capture.nsight import FOLDER as NSYS_FOLDER
 from tbperf.capture.nsight import export_report, find_nsys, nsys_command
 from tbperf.capture.options import RecordOptions
 from tbperf.capture.outcome import read_outcome
+from tbperf.capture.running import taken_signals, wait
 from tbperf.capture.sampler import HardwareLog
-from tbperf.errors import TbperfError
+from tbperf.errors import TbperfError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
 _BOOTSTRAP = Path(__file__).parent / "bootstrap"
@@ -46,24 +47,6 @@ _TOLD_ENVIRONMENT = (
     "PYTORCH_CUDA_ALLOC_CONF",
 )
 """All that a run folder says about the environment, which may hold secrets."""
-
-_FORWARDED = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
-
-_SENT_BY_KERNEL = 0x80
-"""``si_code`` of a signal from the terminal, whose whole foreground group gets it."""
-
-
-class CommandNotFoundError(TbperfError):
-    """There is no such command; the exit code is a shell's."""
-
-    exit_code = 127
 
 
 @dataclass(frozen=True)
@@ -85,6 +68,8 @@ class Recording:
     size_bytes: int = 0
     """Size of the folder."""
     notes: tuple[str, ...] = ()
+    signal: int | None = None
+    """The signal that ended the command."""
 
 
 def record(
@@ -94,45 +79,134 @@ def record(
 ) -> Recording:
     """Run ``command`` as it is, and record what it trains, validates and predicts with Ultralytics.
 
+    Once the command runs, nothing that fails on this side is raised: it becomes a note.
+
     Args:
         command: Program and arguments.  They, the standard streams, the signals and the
             environment (but for PYTHONPATH and TBPERF_CAPTURE) reach it as without tbperf.
         options: What to record; by default one window each of training, validation and prediction.
-        announce: Called with one line before the command starts.
+        announce: Called with a line before the command starts; whether it fails does not matter.
 
     Raises:
-        CommandNotFoundError: There is no such program.
+        UsageError: The folder to write cannot be one; nothing was run.
+        CommandNotFoundError: There is no such program, or its interpreter is missing.
+        CommandNotExecutableError: It cannot be executed.
         NsysMissingError: Nsight Systems was asked for and is not there; nothing was run.
+        NoProcessError: There is no room for another process; nothing was run.
     """
-    if not command or shutil.which(command[0]) is None:
-        name = command[0] if command else "(nothing)"
-        hint = "check the name, and that the environment that provides it is active"
-        raise CommandNotFoundError(f"{name}: command not found", hint)
     options = options or RecordOptions()
+    files = inheritable_files()
+    program = find_program(command)
     nsys = find_nsys() if options.nsys else None
+    alone = _Way(program, command, _environment_of_the_command(program))
     try:
         folder = create_folder(options.out)
-        if nsys is not None:
-            (folder / NSYS_FOLDER).mkdir()
-        header = _header(command, options)
-        write_json(folder / "run.json", header)
-    except OSError as error:
-        announce(f"not recording: {error}")
-        return Recording(exit_code=_run(command, dict(os.environ)), folder=None)
-    announce(f"{options.describe()} · {folder}")
+        header = _begin(folder, command, options)
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever happens on our side, the command runs
+        _quietly(announce, f"not recording: {error}")
+        ended, _ = _run([alone], files)
+        return _ended(ended, folder=None)
+    _quietly(announce, f"{options.describe()} · {folder}")
     hardware = HardwareLog(folder)
-    cuda = bool(header["hardware"]["gpus"])
-    run = command if nsys is None else nsys_command(nsys, folder, command, cuda=cuda)
-    exit_code = _run(run, recording_environment(folder, options), hardware.watching)
+    recorded = _Way(program, command, recording_environment(folder, options, alone.environment))
+    ways = [recorded, alone]
+    if nsys is not None:
+        under_nsys = nsys_command(nsys, folder, command, cuda=bool(header["hardware"]["gpus"]))
+        ways.insert(0, _Way(str(nsys), under_nsys, recorded.environment))
+    try:
+        ended, notes = _run(ways, files, hardware.watching)
+    except TbperfError:
+        shutil.rmtree(folder, ignore_errors=True)  # nothing ran
+        raise
+    notes += [hardware.note] if hardware.note else []
     try:
         return _finish(
             folder,
-            {**header, "status": "ended", "ended_unix_ns": time.time_ns(), "exit_code": exit_code},
-            [hardware.note] if hardware.note else [],
+            {**header, "status": "ended", "ended_unix_ns": time.time_ns(), "exit_code": _told_by_a_shell(ended)},
+            ended,
+            notes,
             functools.partial(export_report, nsys, keep=options.nsys_report) if nsys else None,
         )
     except Exception as error:  # noqa: BLE001 - whatever happens to our files, the command's exit code is its own
-        return Recording(exit_code=exit_code, folder=folder, notes=(f"the recording is not complete: {error!r}",))
+        why = repr(error)
+    except KeyboardInterrupt:
+        why = "interrupted after the command had ended"
+    return _ended(ended, folder=folder, notes=(*notes, f"the recording is not complete: {why}"))
+
+
+def run_in_place(command: Sequence[str]) -> NoReturn:
+    """Run a command in place of this process, unrecorded: where there is no room for another one."""
+    program = find_program(command)
+    become(program, command, _environment_of_the_command(program))
+
+
+def _ended(ended: int, **rest: Any) -> Recording:
+    """Return a recording of a command that ended so: with an exit code, or −n by signal n."""
+    return Recording(exit_code=_told_by_a_shell(ended), signal=-ended if ended < 0 else None, **rest)
+
+
+def _told_by_a_shell(ended: int) -> int:
+    return ended if ended >= 0 else 128 - ended
+
+
+def _quietly(say: Callable[[str], None], line: str) -> None:
+    with contextlib.suppress(Exception):
+        say(line)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One way to run the command."""
+
+    program: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+
+
+def _run(
+    ways: Sequence[_Way],
+    files: frozenset[int],
+    beside: Callable[[int], AbstractContextManager[None]] = lambda _pid: contextlib.nullcontext(),
+) -> tuple[int, list[str]]:
+    """Run the command to its end in the first way that the system lets us, passing signals on.
+
+    Return its exit code, or −n when signal n ended it, and what the other ways lacked.  ``beside`` is told the
+    command's process; what it returns is entered while the command runs.  Nothing is raised once the command runs.
+    """
+    lacking: list[str] = []
+    with taken_signals() as signals:
+        pid = _start(ways, files, () if signals is None else signals.before, lacking)
+        return (wait if signals is None else signals.wait)(pid, beside), lacking
+
+
+def _start(ways: Sequence[_Way], files: frozenset[int], blocked: Iterable[int], lacking: list[str]) -> int:
+    program = ways[-1].program
+    for way in ways:
+        try:
+            return start(way.program, way.arguments, way.environment, files=files, blocked_signals=blocked)
+        except OSError as error:  # noqa: PERF203 - three at most
+            if way.program != program:
+                lacking.append(f"recorded without Nsight Systems: {way.program}: {error.strerror}")
+            elif way is ways[-1] or error.errno != errno.E2BIG:
+                raise refusal(program, error) from error
+            else:
+                lacking.append("not recorded: arguments and environment leave no room for tbperf's two variables")
+    raise AssertionError(ways)
+
+
+def _begin(folder: Path, command: Sequence[str], options: RecordOptions) -> dict[str, Any]:
+    """Write what is known before the command runs; where that cannot be written, nothing stays."""
+    try:
+        if options.nsys:
+            (folder / NSYS_FOLDER).mkdir()
+        header = _header(command, options)
+        write_json(folder / "run.json", header)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return header
 
 
 def _header(command: Sequence[str], options: RecordOptions) -> dict[str, Any]:
@@ -147,12 +221,21 @@ def _header(command: Sequence[str], options: RecordOptions) -> dict[str, Any]:
         "ended_unix_ns": None,
         "exit_code": None,
         "environment": {name: os.environ[name] for name in _TOLD_ENVIRONMENT if name in os.environ},
-        "hardware": describe_hardware(),
+        "hardware": _hardware(),
         "profiler": {"options": options.profiler(), "plans": options.plans()},
     }
 
 
-def recording_environment(folder: Path, options: RecordOptions) -> dict[str, str]:
+def _hardware() -> dict[str, Any]:
+    try:
+        return describe_hardware()
+    except Exception as error:  # noqa: BLE001 - a driver may fail in any way; what the program does can be recorded still
+        return {"gpus": [], "gpus_unseen": f"the hardware could not be described: {error!r}", "driver": None}
+
+
+def recording_environment(
+    folder: Path, options: RecordOptions, environment: Mapping[str, str] = os.environ
+) -> dict[str, str]:
     """Return the environment that brings tbperf into every Python process of the command."""
     settings = {
         "folder": str(folder.resolve()),
@@ -163,14 +246,36 @@ def recording_environment(folder: Path, options: RecordOptions) -> dict[str, str
         "max_bytes": options.max_bytes,
         "nsys": options.nsys,
     }
-    before = os.environ.get("PYTHONPATH")
+    before = environment.get("PYTHONPATH")
     python_path = os.pathsep.join([str(_BOOTSTRAP)] + ([before] if before else []))
-    return {**os.environ, "PYTHONPATH": python_path, "TBPERF_CAPTURE": json.dumps(settings)}
+    return {**environment, "PYTHONPATH": python_path, "TBPERF_CAPTURE": json.dumps(settings)}
+
+
+_COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
+
+
+def _environment_of_the_command(program: str) -> dict[str, str]:
+    """Return the environment that the command would have alone, without what was set for this process."""
+    environment = dict(os.environ)
+    if environment.get("LC_CTYPE") in _COERCED and b"LC_CTYPE" not in _variables_at_start():
+        del environment["LC_CTYPE"]  # Python's own way out of a locale of C
+    if environment.get("_") in (sys.argv[0], sys.executable):
+        environment["_"] = program  # a shell names here what it runs
+    return environment
+
+
+def _variables_at_start() -> list[bytes]:
+    try:
+        told = Path("/proc/self/environ").read_bytes()
+    except OSError:
+        return [b"LC_CTYPE"]
+    return [variable.partition(b"=")[0] for variable in told.split(b"\0")]
 
 
 def _finish(
     folder: Path,
     header: dict[str, Any],
+    ended: int,
     notes: Sequence[str],
     export: Callable[[Path], tuple[Path | None, list[str]]] | None,
 ) -> Recording:
@@ -191,8 +296,8 @@ def _finish(
     write_json(folder / "run.json", {**header, **outcome})
     remove_journal(folder)
     slowdowns = {phase: steps["slowdown"] for phase, steps in outcome["steps"].items()}
-    return Recording(
-        exit_code=header["exit_code"],
+    return _ended(
+        ended,
         folder=folder,
         traces=tuple(traces),
         planned_steps=sum(window["planned_steps"] for window in outcome["windows"]),
@@ -202,40 +307,3 @@ def _finish(
         size_bytes=folder_bytes(folder),
         notes=tuple(outcome["notes"]),
     )
-
-
-def _run(
-    command: Sequence[str],
-    environment: dict[str, str],
-    beside: Callable[[int], AbstractContextManager[None]] = lambda _pid: contextlib.nullcontext(),
-) -> int:
-    """Run the command to its end, passing signals on, and return its exit code.
-
-    ``beside`` is told the command's process; what it returns is entered while the command runs.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        # Signals reach the main thread, which is not ours to stop.
-        with subprocess.Popen(command, env=environment) as child, beside(child.pid):  # noqa: S603 - the user's command
-            return _exit_code(child.wait())
-    # Blocked signals wait for us to take them; the command must not inherit that.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [*_FORWARDED, signal.SIGCHLD])
-    try:
-        child = subprocess.Popen(  # noqa: S603 - the same
-            command,
-            env=environment,
-            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),  # noqa: PLW1509 - one thread only
-        )
-        # Its thread inherits our mask, so that signals still wait for us.
-        with beside(child.pid):
-            while child.poll() is None:
-                arrived = signal.sigwaitinfo([*_FORWARDED, signal.SIGCHLD])
-                if arrived.si_signo != signal.SIGCHLD and arrived.si_code != _SENT_BY_KERNEL:
-                    with contextlib.suppress(ProcessLookupError):
-                        child.send_signal(arrived.si_signo)
-        return _exit_code(child.returncode)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _exit_code(returncode: int) -> int:
-    return returncode if returncode >= 0 else 128 - returncode

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from tbperf.cli.output import say
+
 
 @click.command("scrub", short_help="Copy a trace without paths, environments and other private matter.")
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
@@ -21,5 +23,5 @@ def command(source: Path, target: Path) -> None:
 
     removed = scrub(source, target)
     for line in removed.lines():
-        click.echo(f"tbperf  left out · {line}", err=True)
-    click.echo(f"tbperf  written to {target}", err=True)
+        say(f"left out · {line}")
+    say(f"written to {target}")

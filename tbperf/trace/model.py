@@ -223,20 +223,43 @@ class Trace:
     @cached_property
     def main_thread(self) -> int:
         """The thread that runs the program's loop: that of the steps, else the one busiest in operators and ranges."""
-        steps = self.labelled(self.ranges, step_number) != NONE
-        if steps.any():
-            return int(self.ranges["thread"][steps][0])
+        if self._step_marks.size:
+            return int(self.ranges["thread"][self._step_marks[0]])
         totals = np.zeros(max(1, len(self.threads)), np.int64)
         for table in (self.ops, self.ranges.rows(~self.loading), self.api):
             totals += sum_by(table["thread"], table["dur_ns"], totals.size)
         return int(totals.argmax())
 
     @cached_property
+    def _step_marks(self) -> Ns:
+        """Rows of the ranges table that mark steps, in order of time; (steps,).
+
+        A profiler of the program's own that waits for its turn marks steps, too, in the middle of those that this
+        project's recorder marked: such a mark begins inside a stage of a step that is marked already.
+        """
+        marks = (self.labelled(self.ranges, step_number) != NONE) & (self.ranges["dur_ns"] > 0)
+        rows = np.flatnonzero(marks)
+        rows = rows[np.argsort(self.ranges["start_ns"][rows], kind="stable")]
+        staged = np.flatnonzero(self.named(self.ranges, lambda name: own_stage(name) is not None))
+        if not staged.size or not rows.size:
+            return rows
+        thread = self.ranges["thread"]
+        on_threads_with_stages = np.isin(thread[rows], thread[staged])
+        if on_threads_with_stages.any():
+            rows = rows[on_threads_with_stages]
+        start, end = self.ranges["start_ns"][rows], self.ranges.end_ns[rows]
+        reached = np.r_[start[:1], np.maximum.accumulate(end)[:-1]]
+        in_a_step = start < reached
+        stage = Tiling.innermost(self.ranges["start_ns"][staged], self.ranges.end_ns[staged]).at(start)
+        in_a_stage = (stage != NOTHING) & (self.ranges["start_ns"][staged[stage]] < start)
+        own: Ns = rows[~(in_a_step & in_a_stage)]
+        return own
+
+    @cached_property
     def steps(self) -> Steps:
         """The steps that the recorder marked (``ProfilerStep#n``)."""
         number = self.labelled(self.ranges, step_number)
-        rows = np.flatnonzero((number != NONE) & (self.ranges["dur_ns"] > 0))
-        rows = rows[np.argsort(self.ranges["start_ns"][rows], kind="stable")]
+        rows = self._step_marks
         start, end = self.ranges["start_ns"][rows], self.ranges.end_ns[rows]
         # Steps follow each other; where truncated timestamps make them overlap, the next start decides.
         end = np.minimum(end, np.r_[start[1:], end[-1:]])

@@ -1,7 +1,7 @@
-"""What the names of API calls and kernels mean, for CUDA and ROCm.
+r"""What the names of API calls and kernels mean, for CUDA and ROCm.
 
 A name may be as long as a file, and anything.  No pattern here takes more than one pass over it: what may stand
-anywhere is looked for from one place only (``\\A``, ``\\b``), and a place that was found is kept (``(?=(…))\\1`` does
+anywhere is looked for from one place only (``\A``, ``\b``), and a place that was found is kept (``(?=(…))\1`` does
 not go back to look for another).
 """
 
@@ -44,8 +44,10 @@ _FAMILIES = tuple(
         ("layout", r"nchwToNhwc|nhwcToNchw|nhwcAddPadding|transpose|permute|im2col|col2im|im2d2col|contiguous"),
         (
             "convolution",
-            r"\A(?=(.*?igemm))\1.*(?:fwd|bwd|wrw)|convolve|(?<!un)conv(?:olution|\d|_)|dgrad|wgrad|fprop|winograd"
-            r"|cudnn::cnn|miopen",
+            (
+                r"\A(?=(.*?igemm))\1.*(?:fwd|bwd|wrw)|convolve|(?<!un)conv(?:olution|\d|_)|dgrad|wgrad|fprop|winograd"
+                r"|cudnn::cnn|miopen"
+            ),
         ),
         ("matrix product", r"gemm|gemv|matmul|nvjet|cutlass|xmma|\bCijk_|splitK|cublas"),
         ("normalization", r"batch_?norm|layer_?norm|group_?norm|rms_?norm|\bbn_"),

@@ -46,7 +46,8 @@ _KNOWN = frozenset(
 """Stages that mean something to an analysis."""
 
 _MODULE = re.compile(rf"\A{MODULE_PREFIX}(?P<path>\S+)(?: (?P<kind>[^()]+?))?(?: \((?P<part>[^()]+)\))?$")
-_STEP = re.compile(r"\AProfilerStep#(\d+)$")
+_STEP = re.compile(r"\AProfilerStep#([0-9]{1,15})$")
+"""Numbers of more digits are none that a program counts to; every reader of JSON keeps these as they are."""
 
 _ANNOTATIONS = tuple(
     (re.compile(rf"\A(?:{pattern})"), stage)
