@@ -146,6 +146,8 @@ def _assemble(source: Source, size: int, pieces: list[Columns], parts: chrome.Cu
         **tables,
         stage_pattern=None,
         accounts={},
+        more_devices=0,
+        more_devices_ns=0,
         threads=tuple(Thread(t.pid, t.tid, thread_names.get(t, "")) for t in threads),
         strings=strings,
         rank=_rank(metadata, source.name),
