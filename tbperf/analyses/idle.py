@@ -68,7 +68,7 @@ _STAGE_CAUSES = {
     "final_eval": "validation",
 }
 
-_OVERHEAD_OF_CUDA = {
+OVERHEAD_OF_CUDA = {
     "module_load": re.compile(
         r"Lazy Function Loading|Runtime Triggered Module Loading|Runtime module loading|Driver (?:JIT )?compiler",
         re.IGNORECASE,
@@ -297,7 +297,7 @@ class HostActivity:
 
     def _layers(self, thread: int) -> Iterator[tuple[int, Spans]]:
         trace = self._trace
-        of_cuda = {cause: trace.named(trace.overhead, name.match) for cause, name in _OVERHEAD_OF_CUDA.items()}
+        of_cuda = {cause: trace.named(trace.overhead, name.match) for cause, name in OVERHEAD_OF_CUDA.items()}
         mine = trace.overhead["thread"] == thread
         yield CAUSES.index("profiler"), _spans(trace.overhead.rows(~np.logical_or.reduce([*of_cuda.values()])))
         api = trace.api.rows(trace.api["thread"] == thread)
@@ -380,10 +380,10 @@ class HostActivity:
     @cached_property
     def _python_in_files(self) -> Table:
         python = self._trace.python
-        return python.rows(self._trace.named(python, _IN_FILE.search))
+        return python.rows(self._trace.named(python, IN_FILE.search))
 
 
-_IN_FILE = re.compile(r"\.py\(\d+\)")
+IN_FILE = re.compile(r"\.py\(\d+\)")
 """Python calls with a file and line, unlike those of built-in methods."""
 
 
@@ -440,12 +440,12 @@ def loads_in_process(trace: Trace) -> bool:
         return True
     if "dataload" not in trace.stage_names:
         return False
-    if trace.named(trace.ranges, _IN_PROCESS.search).any():
+    if trace.named(trace.ranges, IN_PROCESS.search).any():
         return True
     waiting = trace.stage_tiling.spans_of(trace.stage_names.index("dataload"))
     mine = trace.ops.rows(trace.ops["thread"] == trace.main_thread)
     return (_spans(mine) & waiting).total_ns > _IN_PROCESS_SHARE * waiting.total_ns
 
 
-_IN_PROCESS = re.compile(r"_SingleProcess")
+IN_PROCESS = re.compile(r"_SingleProcess")
 _IN_PROCESS_SHARE = 0.2

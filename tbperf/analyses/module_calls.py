@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tbperf.intervals import Ns
     from tbperf.trace import Table, Trace
 
-_PYTHON_CALL = re.compile(r"nn\.Module: (.+)")
+PYTHON_CALL = re.compile(r"nn\.Module: (.+)")
 
 _WEIGHT_AT: Mapping[str, int] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution", "_convolution"), 1),
@@ -90,7 +90,7 @@ def time_modules(trace: Trace) -> ModuleTimes | None:
 
 
 def _python_calls(trace: Trace) -> ModuleTimes | None:
-    rows = np.flatnonzero(trace.named(trace.python, _PYTHON_CALL.match))
+    rows = np.flatnonzero(trace.named(trace.python, PYTHON_CALL.match))
     if not rows.size:
         return None
     calls = trace.python.rows(rows)
@@ -119,7 +119,7 @@ def _python_calls(trace: Trace) -> ModuleTimes | None:
 
 
 def _is_call(trace: Trace, code: int) -> re.Match[str] | None:
-    return _PYTHON_CALL.match(trace.strings[code])
+    return PYTHON_CALL.match(trace.strings[code])
 
 
 def _ranges(trace: Trace) -> ModuleTimes | None:

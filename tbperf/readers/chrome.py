@@ -51,7 +51,7 @@ class Cut:
             return {}
         tail = self.tail if self.tail.strip() else b"}"
         for candidate in (self.head + b"]" + tail, self.head + b"]}"):
-            text = _repaired(candidate.decode("utf-8", "replace"))
+            text = repaired_text(candidate.decode("utf-8", "replace"))
             try:
                 found = json.loads(text, strict=False)
             except (ValueError, RecursionError):
@@ -301,7 +301,7 @@ def decode(piece: bytes, *, exact: bool = False) -> Decoded:
         return Decoded(decode_list(b"".join((b"[", piece, b"]"))))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
-    text = _repaired(piece.decode("utf-8", "replace"))
+    text = repaired_text(piece.decode("utf-8", "replace"))
     try:
         return Decoded(decode_list("[" + text + "]"), repaired=True)
     except (msgspec.MsgspecError, RecursionError):
@@ -313,7 +313,7 @@ _NOT_JSON_NUMBER = re.compile(r"(:\s*)[-+]?(?:nan|inf(?:inity)?)(?=\s*[,}\]])", 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
-def _repaired(text: str) -> str:
+def repaired_text(text: str) -> str:
     """Mend what recorders are known to write: lone backslashes, bare NaN and Infinity, control characters."""
     text = _ESCAPE.sub(lambda match: match[0] if len(match[0]) > 1 else r"\\", text)
     text = _NOT_JSON_NUMBER.sub(r"\1null", text)

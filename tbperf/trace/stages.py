@@ -32,6 +32,25 @@ LOADER_PREFIX = "loader/"
 """Ranges of loader workers: other processes, whose work is not the program's own."""
 
 _MODULE = re.compile(rf"{MODULE_PREFIX}(?P<path>\S+)(?: (?P<kind>[^()]+?))?(?: \((?P<part>[^()]+)\))?$")
+STAGES = (
+    *(
+        "setup",
+        "load_model",
+        "warmup",
+        "dataload",
+        "fetch",
+        "preprocess",
+        "forward",
+        "loss",
+        "backward",
+        "optimizer",
+        "ema",
+    ),
+    *("inference", "postprocess", "nms", "metrics", "track", "write", "consumer", "log", "callbacks", "loop"),
+    *("validate", "final_eval", "save", "plot", "export"),
+)
+"""Stages that the recorder of this project names; docs/recording.md says what each is."""
+
 _STEP = re.compile(r"ProfilerStep#(\d+)$")
 
 _ANNOTATIONS = tuple(

@@ -104,8 +104,9 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self._name = str(path)
         _check_size(path)
-        address = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
-        self._database = self._asked(lambda: sqlite3.connect(address, uri=True))
+        self.address = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
+        """For SQLite: where the database lies, and how it is opened."""
+        self._database = self._asked(lambda: sqlite3.connect(self.address, uri=True))
         self._database.text_factory = bytes
         self._asked(self._look)
 
