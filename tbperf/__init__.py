@@ -6,9 +6,10 @@ against each other and returns a `Comparison`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, whose import every start of a command would wait for
 if TYPE_CHECKING:
+    from typing import Any
+
     from tbperf.comparison import Comparison as Comparison
     from tbperf.comparison import compare as compare
     from tbperf.report import Report as Report

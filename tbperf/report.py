@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from dataclasses import dataclass, field, replace
@@ -134,16 +135,16 @@ def analyze_and(  # noqa: PLR0913 - the arguments of `analyze`, and the question
     for path in given:
         try:
             for source in find_traces(Path(path)):
-                if source.path is not None:
+                if not source.passing:
                     files.append(source)
-                else:  # a member of an archive: now or never
+                else:  # a member of an archive, or what came through a pipe: now or never
                     examined.append(_examine(source, wish, jobs, functools.partial(progress, source.name)))
         except TraceFormatError as error:  # noqa: PERF203 - an archive may be damaged behind members that were read
             if not examined:
                 raise
             unread.append(error)
     if _many_small(files) and jobs != 1:
-        tasks = [(source.path, source.name, source.process, wish) for source in files]
+        tasks = [(source.path, source.name, source.process, source.notes, wish) for source in files]
         workers = min(jobs or usable_cores(), MOST_WORKERS, len(files))
         for source, found in zip(files, run_side_by_side(_examine_file, tasks, workers), strict=True):
             examined.append(found)
@@ -197,7 +198,10 @@ _LARGE_BYTES = 64 << 20
 
 def _many_small(files: list[Source]) -> bool:
     """Tell whether whole files, side by side, keep the cores busier than the pieces of one after the other."""
-    sizes = [file.path.stat().st_size for file in files if file.path is not None and file.path.exists()]
+    sizes = []
+    for file in files:
+        with contextlib.suppress(OSError):  # it went away: reading it says so
+            sizes.append(file.path.stat().st_size if file.path is not None else 0)
     return len(sizes) > 1 and max(sizes) < _LARGE_BYTES and sum(sizes) > _WORTH_PROCESSES_BYTES
 
 
@@ -210,8 +214,10 @@ class _Wish:
     also: Callable[[Trace], Any]
 
 
-def _examine_file(path: Path, name: str, process: int | None, wish: _Wish) -> _Examined:
-    return _examine(replace(path_source(path), name=name, process=process), wish, 1, lambda _bytes, _events: None)
+def _examine_file(path: Path, name: str, process: int | None, notes: tuple[str, ...], wish: _Wish) -> _Examined:
+    return _examine(
+        replace(path_source(path), name=name, process=process, notes=notes), wish, 1, lambda _bytes, _events: None
+    )
 
 
 def _check_pattern(pattern: str | None) -> None:

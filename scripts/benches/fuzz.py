@@ -20,6 +20,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from invariants import without_layout
+
 from tbperf.analyses import examine
 from tbperf.errors import TraceFormatError
 from tbperf.readers import Source, read_trace
@@ -125,10 +127,11 @@ def analyze(data: bytes) -> str:
 
 
 def report(traces: Sequence[Trace]) -> None:
-    """Do with what was read all that `tbperf analyze` does."""
+    """Do with what was read all that `tbperf analyze` does, but for laying out the text, which takes rich long."""
     found = report_on([examine(trace) for trace in traces])
     json.loads(render_json(found))
-    render_text(found)
+    with without_layout():
+        render_text(found)
 
 
 def run(count: int, seed: int, paths: list[Path]) -> int:
@@ -146,24 +149,29 @@ def run(count: int, seed: int, paths: list[Path]) -> int:
     return campaign(count, seed, draw, analyze, ".json")
 
 
-def campaign(
-    count: int, seed: int, draw: Callable[[random.Random], bytes], analyze: Callable[[bytes], str], suffix: str
+def campaign(  # noqa: PLR0913, PLR0917 - one parameter a choice
+    count: int,
+    seed: int,
+    draw: Callable[[random.Random], bytes],
+    analyze: Callable[[bytes], str],
+    suffix: str,
+    kind: str = "",
 ) -> int:
     """Draw and analyze so many inputs, keep those that raise anything, and return how many did."""
     rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
     became: Counter[str] = Counter()
-    begun = time.monotonic()
+    begun = time.process_time()
     for number in range(count):
         data = draw(rng)
         try:
             became[analyze(data)] += 1
         except Exception:  # noqa: BLE001 - that is what is looked for
             became["raised"] += 1
-            kept = Path(f"fuzz-{seed}-{number}{suffix}")
+            kept = Path(f"fuzz-{kind.rstrip(', ')}{'-' if kind else ''}{seed}-{number}{suffix}")
             kept.write_bytes(data)
             print(f"{kept}:\n{traceback.format_exc(limit=-4)}", flush=True)
-    rate = count / (time.monotonic() - begun)
-    print(f"{count:,} inputs, seed {seed}, {rate:.0f} a second: {dict(became)}")
+    rate = count / (time.process_time() - begun)
+    print(f"{count:,} inputs, {kind}seed {seed}, {rate:.0f} a second of processor time: {dict(became)}", flush=True)
     return became["raised"]
 
 

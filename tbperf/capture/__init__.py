@@ -1,7 +1,9 @@
 """The recorder: runs a command with tbperf inside it and leaves a folder with traces.
 
 options.py    what to record
-launch.py     runs the command: environment, signals, exit code
+launch.py     runs the command, and finishes the folder; whatever fails, the command runs
+command.py    finds and starts the command as a shell does
+running.py    waits for it, and passes signals on
 folder.py     the run folder and its files
 outcome.py    what was recorded: from journals, step logs and traces to run.json
 summary.py    steps in a few numbers
@@ -10,7 +12,16 @@ dataset.py    a small generated dataset, for demos and tests
 bootstrap/    the part that runs inside the recorded program; knows nothing of this package
 """
 
-from tbperf.capture.launch import CommandNotFoundError, Recording, record
+from tbperf.capture.command import CommandNotExecutableError, CommandNotFoundError, NoProcessError
+from tbperf.capture.launch import Recording, record, run_in_place
 from tbperf.capture.options import RecordOptions
 
-__all__ = ["CommandNotFoundError", "RecordOptions", "Recording", "record"]
+__all__ = [
+    "CommandNotExecutableError",
+    "CommandNotFoundError",
+    "NoProcessError",
+    "RecordOptions",
+    "Recording",
+    "record",
+    "run_in_place",
+]

@@ -11,10 +11,13 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import os
 import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from tbperf.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,20 +29,43 @@ _CHUNK_BYTES = 1 << 20
 
 
 def create_folder(out: Path | None) -> Path:
-    """Make a new, empty run folder; one that exists is never written into."""
+    """Make a new, empty run folder; one that exists is never written into.
+
+    Raises:
+        UsageError: The name is none that a new folder can have.
+        OSError: The folder cannot be made.
+    """
     wanted = out if out is not None else Path("runs", "tbperf", time.strftime("%Y-%m-%d-%H%M%S"))
+    _check_name(wanted)
     wanted.parent.mkdir(parents=True, exist_ok=True)
+    folder = _new_folder(wanted)
+    try:
+        (folder / "trace").mkdir()
+        (folder / "journal").mkdir()
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
+
+
+def _check_name(out: Path) -> None:
+    hint = "name a new folder with --out, such as runs/first"
+    if out.name in {"", ".."}:
+        raise UsageError(f"{str(out)!r}: not the name of a new folder", hint)
+    if os.path.lexists(out) and not os.path.isdir(out):  # noqa: PTH112 - unlike Path.is_dir, no error of its own
+        raise UsageError(f"{out}: something that is no folder stands there", hint)
+
+
+def _new_folder(wanted: Path) -> Path:
     folder, number = wanted, 1
     while True:
         try:
             folder.mkdir()
-            break
-        except FileExistsError:
+        except FileExistsError:  # noqa: PERF203 - few are tried
             number += 1
             folder = wanted.with_name(f"{wanted.name}-{number}")
-    (folder / "trace").mkdir()
-    (folder / "journal").mkdir()
-    return folder
+        else:
+            return folder
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FOLDER = "nsys"
 
 WINDOW = "tbperf.window"
-"""The range that is captured where there is no CUDA; bootstrap/tbperf_inside/windows.py opens it."""
+"""The range that is captured where there is no CUDA; bootstrap/tbperf_inside/ranges.py opens it."""
 
 _TRACED = "cuda,nvtx,osrt,cudnn,cublas"
 _TOLD_ABOUT_TARGET = (

@@ -26,6 +26,8 @@ class RecordOptions:
     """Recorded steps of a window."""
     repeat: int = 1
     """Windows of training and of prediction."""
+    gap: int = 0
+    """Steps from the end of a window to the next, at least."""
     steps: tuple[int, int] | None = None
     """First and last step to record, instead of all of the above."""
     stacks: bool = False
@@ -46,13 +48,14 @@ class RecordOptions:
     """Keep Nsight's own report, too, which holds the environment."""
 
     def plans(self) -> dict[str, dict[str, Any]]:
-        """Return the window plan of each phase, as bootstrap/tbperf_inside/windows.py takes it."""
+        """Return the window plan of each phase, as bootstrap/tbperf_inside/schedule.py takes it."""
         return {
             phase: {
                 "wait": wait if self.wait is None else self.wait,
                 "warmup": self.warmup,
                 "active": active if self.active is None else self.active,
                 "repeat": 1 if phase == "val" else self.repeat,
+                "gap": self.gap,
                 "steps": self.steps,
                 "settle": self.wait is None,
             }
@@ -66,7 +69,6 @@ class RecordOptions:
             "record_shapes": self.shapes,
             "profile_memory": self.memory,
             "with_flops": self.flops,
-            "with_modules": self.modules == "every",
         }
 
     def describe(self) -> str:

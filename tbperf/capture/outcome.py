@@ -68,7 +68,7 @@ def _notes(events: Sequence[Event], windows: Sequence[dict[str, Any]]) -> list[s
         for what in dict.fromkeys(event["what"] for event in _of("missing", events))
     ]
     notes += [f"recording stopped inside the program: {event['error']}" for event in _of("failed", events)]
-    if not windows:
+    if not windows and not any(event.get("hindrance") for event in _of("note", events)):
         notes.append(_why_nothing_was_recorded(events))
     return notes
 

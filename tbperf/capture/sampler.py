@@ -306,7 +306,7 @@ class HardwareLog:
         thread = threading.Thread(target=self._watch, args=(pid,), name="hardware", daemon=True)
         try:
             thread.start()
-        except RuntimeError as error:
+        except Exception as error:  # noqa: BLE001
             # No room for a thread: the command runs already, and must not notice.
             self.note = f"the hardware was not watched: {error}"
         try:

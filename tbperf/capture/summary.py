@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import gzip
+import math
 import re
 from collections import defaultdict
 from statistics import fmean, median
@@ -11,13 +13,17 @@ from typing import TYPE_CHECKING, Any
 from tbperf.capture.folder import read_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 Step = dict[str, Any]
+_Span = tuple[float, float]
 
 FEWEST_STEPS = 3
 """With fewer steps on either side, nothing is said about how much the profiler slowed them."""
+
+_NEAR_STEPS = 16
+"""How many other steps a profiled one is compared with: those next to it, as a run gets faster and slower."""
 
 _COLD_STEPS = 3
 """Steps at the start of a phase that are slow for reasons of their own: allocation, plots."""
@@ -45,16 +51,34 @@ def _summarize_phase(steps: Sequence[Step]) -> dict[str, Any]:
     profiled = [step for step in steps if step["profiler"] == "active"]
     others = [step for step in steps if step["profiler"] == "off"]
     warm = [step for step in others if step["step"] >= _COLD_STEPS]
-    slowdown = None
-    if min(len(profiled), len(warm)) >= FEWEST_STEPS:
-        slowdown = median(_durations(profiled)) / median(_durations(warm))
     return {
         "steps": len(steps),
         "unprofiled": _summarize(warm or others),
         "profiled": _summarize(profiled),
-        "slowdown": slowdown,
+        "slowdown": _slowdown(profiled, warm),
         "recorder_ns": sum(step["recorder_ns"] for step in steps),
     }
+
+
+def _slowdown(profiled: Sequence[Step], others: Sequence[Step]) -> float | None:
+    """Return how much longer profiled steps took than others of their kind next to them: the median of the ratios.
+
+    A step of one kind has the same stages: one that moves the weights is not compared with one that does not.
+    None where too few can be compared.
+    """
+    of_kind: dict[frozenset[str], list[Step]] = defaultdict(list)
+    for step in others:
+        of_kind[frozenset(step["stages"])].append(step)
+    ratios = []
+    for step in profiled:
+        near = _nearest(of_kind[frozenset(step["stages"])], step["step"])
+        if len(near) >= FEWEST_STEPS:
+            ratios.append(step["dur_ns"] / max(1, median(_durations(near))))
+    return median(ratios) if len(ratios) >= FEWEST_STEPS else None
+
+
+def _nearest(steps: Sequence[Step], at: int) -> list[Step]:
+    return sorted(steps, key=lambda step: abs(step["step"] - at))[:_NEAR_STEPS]
 
 
 def _summarize(steps: Sequence[Step]) -> dict[str, Any]:
@@ -82,16 +106,28 @@ def stage_coverage(trace: Path) -> list[float]:
     content = trace.read_bytes()
     if trace.suffix == ".gz":
         content = gzip.decompress(content)
-    steps: list[tuple[float, float]] = []
-    stages: list[tuple[float, float]] = []
+    steps: list[_Span] = []
+    stages: list[_Span] = []
     for found in _RANGE.finditer(content):
         start, dur = float(found["ts"]), float(found["dur"])
         (steps if found["name"].startswith(b"Profiler") else stages).append((start, start + dur))
     stages.sort()
-    return [_covered(step, stages) for step in steps if step[1] > step[0]]
+    return [_covered(step, stages) for step in _own(steps, stages) if step[1] > step[0]]
 
 
-def _covered(step: tuple[float, float], stages: Iterable[tuple[float, float]]) -> float:
+def _own(steps: list[_Span], stages: list[_Span]) -> Iterator[_Span]:
+    """Yield the steps that the recorder marked: a profiler of the program's own begins its marks inside a stage."""
+    starts = [start for start, _ in stages]
+    reached = -math.inf
+    for start, end in sorted(steps):
+        at = bisect.bisect_left(starts, start) - 1
+        in_a_stage = at >= 0 and stages[at][1] > start
+        if not (start < reached and in_a_stage):
+            reached = max(reached, end)
+            yield start, end
+
+
+def _covered(step: _Span, stages: Iterable[_Span]) -> float:
     """Return the share of ``step`` under the union of ``stages``, sorted by their start."""
     start, end = step
     reached, covered = start, 0.0

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import NoReturn
 
 import click
+from click.shell_completion import shell_complete
 
 from tbperf import __version__
+from tbperf.cli.interrupts import INTERRUPTED_CODE, Interrupts
+from tbperf.cli.streams import open_streams
 from tbperf.errors import TbperfError
+from tbperf.printable import printable
 
 COMMANDS = (
     "record",
@@ -46,21 +51,65 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line; every error that a user can cause ends in two lines and its exit code."""
+    open_streams()
+    interrupts = Interrupts()
     try:
-        code = cli.main(standalone_mode=False)
+        code = _exit_code(interrupts)
+    except KeyboardInterrupt:
+        code = INTERRUPTED_CODE
+    interrupts.end_with(code)
+    sys.exit(code)
+
+
+def _exit_code(interrupts: Interrupts) -> int:
+    try:
+        code = _run(sys.argv[1:])
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
-        code = error.exit_code
-    except click.Abort:
-        code = 130
+        return error.exit_code
     except TbperfError as error:
-        print_error(error)
-        code = error.exit_code
-    sys.exit(code if isinstance(code, int) else 0)
+        if error.message:
+            print_error(error)
+        return error.exit_code
+    except Exception as error:
+        if interrupts.arrived:  # a library made something else of it
+            return INTERRUPTED_CODE
+        if not isinstance(error, (OSError, MemoryError)):
+            raise
+        print_error(TbperfError(_about(error)))
+        return TbperfError.exit_code
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    """Do what `click.Command.main` does, which takes a worker that ended early for a user who wants to stop."""
+    completion = os.environ.get("_TBPERF_COMPLETE")
+    if completion:
+        return shell_complete(cli, {}, _NAME, "_TBPERF_COMPLETE", completion)
+    try:
+        with cli.make_context(_NAME, arguments) as context:
+            result = cli.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.Abort:
+        return INTERRUPTED_CODE
+    return result if isinstance(result, int) else 0
+
+
+_NAME = "tbperf"
+
+
+def _about(error: OSError | MemoryError) -> str:
+    """Return what and why of an error that nobody expected there."""
+    if isinstance(error, MemoryError):
+        return "memory is too short for this"
+    what = f"{error.filename}: " if error.filename else ""
+    return f"{what}{(error.strerror or str(error) or type(error).__name__).lower()}"
 
 
 def print_error(error: TbperfError) -> None:
     """Write ``tbperf: what: why`` and the hint to standard error."""
-    click.echo(f"tbperf: {error.message}", err=True)
+    sys.stderr.write(f"tbperf: {printable(error.message)}\n")
     if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+        sys.stderr.write(f"hint: {printable(error.hint)}\n")

@@ -14,6 +14,7 @@ from tbperf.cli.output import (
     output_options,
     progress_of_reading,
     read_gates,
+    say,
     tell_gates,
     terminal,
     write_text,
@@ -65,8 +66,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
 ) -> int:
     """Report where the time of a recorded run went, and why the GPU idled.
 
-    PATH is a trace of torch.profiler (.json or .json.gz), a recording of Nsight Systems (.sqlite, .nsys-rep), a run
-    folder of `tbperf record`, a tar of traces, or any folder that holds traces, such as TensorBoard's log folder.
+    PATH is a trace of torch.profiler (.json, also compressed), a recording of Nsight Systems (.sqlite, .nsys-rep), a
+    run folder of `tbperf record`, a tar or zip of traces, or any folder that holds traces, such as TensorBoard's log
+    folder; - is the standard input.
     """
     from tbperf.render import render_json, render_markdown, render_text  # noqa: PLC0415 - only what is asked for
     from tbperf.report import analyze, analyze_and  # noqa: PLC0415
@@ -102,5 +104,5 @@ def _write_page(page: Path, ask: Callable[[Callable[..., Any]], tuple[Report, tu
 
     report, timelines = ask(timeline)
     write_text(page, render_html(report, timelines))
-    click.echo(f"tbperf  page written to {page}", err=True)
+    say(f"page written to {page}")
     return report

@@ -12,6 +12,7 @@ from tbperf.cli.output import (
     output_options,
     progress_of_reading,
     read_gates,
+    say,
     tell_gates,
     terminal,
     write_text,
@@ -78,7 +79,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         from tbperf.render.html import render_comparison_html  # noqa: PLC0415 - only what is asked for
 
         write_text(html, render_comparison_html(found))
-        click.echo(f"tbperf  page written to {html}", err=True)
+        say(f"page written to {html}")
     if format_ == "json":
         text = render_json(found)
     elif format_ == "markdown":

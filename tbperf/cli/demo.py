@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from tbperf.cli.output import write_text
+from tbperf.cli.output import say, write_text
 from tbperf.cli.record import summary_lines
 from tbperf.errors import TbperfError
 
@@ -36,31 +36,30 @@ def command(out: Path | None, images: int, imgsz: int, batch: int) -> None:
     out = out or Path("runs", "tbperf", time.strftime("demo-%Y-%m-%d-%H%M%S"))
     if out.exists():
         raise TbperfError(f"{out}: something stands there already", "name a new folder with --out")
-    _say(f"1/3  writing {images} training images to {out / 'dataset'}")
+    say(f"1/3  writing {images} training images to {out / 'dataset'}")
     data = write_dataset(out / "dataset", images=images, size=max(imgsz, 320))
-    _say("2/3  recording a training; what follows is Ultralytics' own output")
+    say("2/3  recording a training; what follows is Ultralytics' own output")
     training = (
         f"train model=yolov8n.yaml data={data} epochs=1 imgsz={imgsz} batch={batch} plots=False close_mosaic=0"
         f" project={out.resolve() / 'ultralytics'} name=train"
     ).split()
-    recording = record([_yolo(), *training], RecordOptions(out=out / "recording"), announce=_say)
+    recording = record([_yolo(), *training], RecordOptions(out=out / "recording"), announce=say)
     for line in summary_lines(recording):
-        _say(line)
+        say(line)
     if recording.exit_code or recording.folder is None or not recording.traces:
         raise TbperfError("the training left no recording", "its output above says why")
-    _say("3/3  analyzing the recording")
+    say("3/3  analyzing the recording")
     report = analyze(recording.folder)
     report_file = out / "report.json"
     write_text(report_file, render_json(report))
-    click.echo()
-    click.echo(render_text(report, width=shutil.get_terminal_size((100, 24)).columns), nl=False)
-    click.echo()
+    sys.stdout.write(f"\n{render_text(report, width=shutil.get_terminal_size((100, 24)).columns)}\n")
+    sys.stdout.flush()
     for line in (
         f"done in {time.monotonic() - begun:.0f} s · traces: {recording.folder / 'trace'} · report: {report_file}",
         "next: tbperf record -- yolo train model=yolov8n.pt data=coco128.yaml epochs=3",
         f"      tbperf analyze {recording.folder} --top 20",
     ):
-        _say(line)
+        say(line)
 
 
 def _yolo() -> str:
@@ -70,7 +69,3 @@ def _yolo() -> str:
     if found is None:
         raise TbperfError("yolo: command not found", f"{sys.executable} -m pip install 'tbperf[record]'")
     return found
-
-
-def _say(line: str) -> None:
-    click.echo(f"tbperf  {line}", err=True)

@@ -22,7 +22,7 @@ def command(context: click.Context, /, python: str | None) -> None:
     """
     checks = examine_machine(python or sys.executable)
     for line in lines(checks, shutil.get_terminal_size((100, 24)).columns):
-        click.echo(line)
+        sys.stdout.write(f"{line}\n")
     context.exit(0 if all(check.works for check in checks if check.what in _NEEDED) else 1)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tbperf.cli.output import jobs_option, progress_of_reading
+from tbperf.cli.output import jobs_option, progress_of_reading, say
 from tbperf.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ def command(path: Path, targets: tuple[str, ...], out: Path | None, jobs: int) -
     with progress_of_reading() as progress:
         done = export(path, list(dict.fromkeys(targets)), out, jobs=jobs, progress=progress)
     for line in lines_about(done):
-        click.echo(f"tbperf  {line}", err=True)
+        say(line)
     folder = out or (path if path.is_dir() else path.parent)
-    click.echo(f"tbperf  next: tensorboard --logdir {folder}", err=True)
+    say(f"next: tensorboard --logdir {folder}")
 
 
 def lines_about(done: Exported) -> list[str]:

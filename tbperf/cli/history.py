@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 from pathlib import Path
 
 import click
 
-from tbperf.cli.output import jobs_option, progress_of_reading, write_text
+from tbperf.cli.output import deliver, jobs_option, progress_of_reading, say, terminal, write_text
 
 
 @click.command("history")
@@ -45,16 +42,6 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         from tbperf.render.html import render_history_html  # noqa: PLC0415 - only what is asked for
 
         write_text(html, render_history_html(found))
-        click.echo(f"tbperf  page written to {html}", err=True)
-    if format_ == "json":
-        text = render_json(found)
-    else:
-        to_terminal = out is None and sys.stdout.isatty()
-        width = shutil.get_terminal_size((100, 24)).columns if to_terminal else 100
-        color = to_terminal and "NO_COLOR" not in os.environ
-        text = render_history(found, width=width, color=color)
-    if out is None:
-        click.echo(text, nl=False)
-    else:
-        write_text(out, text)
-        click.echo(f"tbperf  history written to {out}", err=True)
+        say(f"page written to {html}")
+    text = render_json(found) if format_ == "json" else render_history(found, **terminal(out))
+    deliver("history", text, out)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from tbperf.cli.output import progress_of_reading, say, write_text
 from tbperf.errors import TbperfError, TraceFormatError
 
 
@@ -20,7 +21,7 @@ def command(report: Path) -> None:
     report is made of it in the folder for temporary files.
     """
     page = _page(report)
-    click.echo(f"tbperf  {page}", err=True)
+    say(f"{page}")
     if not webbrowser.open(page.resolve().as_uri()):
         raise TbperfError(f"{page}: no browser can be started here", "open the file by hand")
 
@@ -31,8 +32,7 @@ def _page(report: Path) -> Path:
         if _GENERATOR not in head:
             raise TraceFormatError(f"{report}: not a report of tbperf", "`tbperf analyze … --html FILE` writes some")
         return report
-    from tbperf.cli.output import progress_of_reading, write_text  # noqa: PLC0415 - only where a report is to be made
-    from tbperf.render.html import render_html, render_html_of_json  # noqa: PLC0415
+    from tbperf.render.html import render_html, render_html_of_json  # noqa: PLC0415 - only where a report is to be made
     from tbperf.render.timeline import timeline  # noqa: PLC0415
     from tbperf.report import SCHEMA, analyze_and  # noqa: PLC0415
 

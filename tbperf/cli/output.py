@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tbperf.errors import TbperfError, UsageError
+from tbperf.cli.streams import ESCAPED
+from tbperf.errors import TbperfError
+from tbperf.outputs import write_output
+from tbperf.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -61,10 +64,15 @@ def terminal(out: Path | None) -> dict[str, Any]:
 def deliver(what: str, text: str, out: Path | None) -> None:
     """Write a text to stdout, or to a file and say so."""
     if out is None:
-        click.echo(text, nl=False)
+        sys.stdout.write(text)
     else:
         write_text(out, text)
-        click.echo(f"tbperf  {what} written to {out}", err=True)
+        say(f"{what} written to {out}")
+
+
+def say(line: str) -> None:
+    """Write a line about what is done to standard error."""
+    sys.stderr.write(f"tbperf  {printable(line)}\n")
 
 
 def read_gates(texts: Sequence[str], *, compared: bool) -> Sequence[Gate]:
@@ -80,7 +88,7 @@ def tell_gates(judged: Sequence[Judged]) -> int:
     """Write a line for each gate that did not hold up; return the exit code that they come to."""
     for found in judged:
         if found.outcome != "held":
-            click.echo(f"tbperf  gate {found.outcome}: {found.gate}: {found.why}", err=True)
+            say(f"gate {found.outcome}: {found.gate}: {found.why}")
     outcomes = {found.outcome for found in judged}
     return CROSSED_CODE if "crossed" in outcomes else TbperfError.exit_code if "not judged" in outcomes else 0
 
@@ -131,14 +139,5 @@ def _stored_size(name: str) -> int | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a report; a file that stands there already is replaced only by a whole one."""
-    if path.is_dir():
-        raise UsageError(f"{path}: a folder stands there", "name a file")
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise TbperfError(
-            f"{path}: {(error.strerror or str(error)).lower()}", "name another file with --out"
-        ) from error
+    """Write a report to where the user wants it."""
+    write_output(path, text.encode("utf-8", ESCAPED))

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
-from tbperf.capture import Recording, RecordOptions
+from tbperf.capture import NoProcessError, Recording, RecordOptions, run_in_place
 from tbperf.capture import record as record_command
+from tbperf.cli.interrupts import EndedError, die_by, ending_signals
+from tbperf.cli.output import say
 
 
 def _parse_steps(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -31,7 +33,7 @@ def _parse_steps(_context: click.Context, _option: click.Parameter, value: str |
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path),
     help="Folder to write.  [runs/tbperf/<time>]",
 )
 @click.option(
@@ -62,6 +64,7 @@ def _parse_steps(_context: click.Context, _option: click.Parameter, value: str |
     show_default=True,
     help="Windows to record.",
 )
+@click.option("--gap", type=click.IntRange(0), metavar="N", default=0, help="Steps from one window to the next.")
 @click.option(
     "--steps",
     callback=_parse_steps,
@@ -103,13 +106,31 @@ def command(context: click.Context, /, cmd: tuple[str, ...], *, tensorboard: boo
     Example:
       tbperf record -- yolo train model=yolov8n.yaml data=coco8.yaml epochs=3
     """
-    recording = record_command(cmd, RecordOptions(**options), announce=_say)  # type: ignore[arg-type]
+    with ending_signals():
+        try:
+            recording = record_command(cmd, RecordOptions(**options), announce=say)  # type: ignore[arg-type]
+        except NoProcessError as error:
+            say(f"not recording: {error.message}")
+            run_in_place(cmd)
+        except EndedError as ended:  # before there was a command
+            die_by(ended.number)
+        try:
+            _tell(recording, tensorboard=tensorboard)
+        except EndedError:
+            pass
+        except Exception as error:  # noqa: BLE001 - the end of the command is what counts
+            say(f"note: the summary is not complete: {error!r}")
+    if recording.signal is not None:
+        die_by(recording.signal)
+    context.exit(recording.exit_code)
+
+
+def _tell(recording: Recording, *, tensorboard: bool) -> None:
     for line in summary_lines(recording):
-        _say(line)
+        say(line)
     if tensorboard and recording.traces and recording.folder is not None:
         for line in _export_for_tensorboard(recording.folder):
-            _say(line)
-    context.exit(recording.exit_code)
+            say(line)
 
 
 def _export_for_tensorboard(folder: Path) -> list[str]:
@@ -149,7 +170,3 @@ def _slowdowns(recording: Recording) -> list[str]:
         f"profiled {names[phase]} steps ran " + (f"{percent} % slower" if percent > 0 else "no slower")
         for phase, percent in slower.items()
     ]
-
-
-def _say(line: str) -> None:
-    click.echo(f"tbperf  {line}", err=True)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from tbperf.cli.output import say
+
 
 @click.command("scrub", short_help="Copy a recording with paths, environment variables and other private data removed.")
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
@@ -22,5 +24,5 @@ def command(source: Path, target: Path) -> None:
 
     removed = scrub(source, target)
     for line in removed.lines():
-        click.echo(f"tbperf  {line}", err=True)
-    click.echo(f"tbperf  written to {target}", err=True)
+        say(line)
+    say(f"written to {target}")

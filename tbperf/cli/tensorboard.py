@@ -19,8 +19,9 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from tbperf.cli.output import jobs_option, progress_of_reading
+from tbperf.cli.output import jobs_option, progress_of_reading, say
 from tbperf.errors import TbperfError, UsageError
+from tbperf.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 _DEFAULT_PORT = 6006
 _ADDRESS = re.compile(r"\bat (http://\S+)")
 _NOISE = re.compile(
-    r"\s*$|I\d{4} |INFO|NOTE: |WARNING: All log messages before absl|TensorFlow installation not found"
-    r'|.*"--load_fast=false" and report issues|\s*https://github.com/tensorflow/tensorboard/issues/4784'
+    r"\A(?:\s*$|I\d{4} |INFO|NOTE: |WARNING: All log messages before absl|TensorFlow installation not found"
+    r'|.*"--load_fast=false" and report issues|\s*https://github.com/tensorflow/tensorboard/issues/4784)'
 )
 """What TensorBoard and its plugins say while all is well."""
 
@@ -56,7 +57,7 @@ def command(path: Path | None, port: int | None, jobs: int) -> None:
     port = _free_port(port)
     with _folder_of(path) as folder:
         for line in _prepare(path, None if folder == path else folder, jobs):
-            _say(line)
+            say(line)
         sys.exit(_run_tensorboard(folder, port))
 
 
@@ -183,9 +184,9 @@ def _listen(messages: IO[str], stopped: threading.Event) -> None:
             continue
         found = _ADDRESS.search(line)
         if found:
-            _say(f"{found[1]} (ends with Ctrl-C)")
+            say(f"{found[1]} (ends with Ctrl-C)")
         elif not _NOISE.match(line):
-            click.echo(line.rstrip(), err=True)
+            sys.stderr.write(f"{printable(line.rstrip())}\n")
 
 
 def _free_port(wanted: int | None) -> int:
@@ -204,7 +205,3 @@ _PR_SET_PDEATHSIG = 1
 def _end_with_parent() -> None:
     """Let the kernel end this process when the one that started it dies, however it dies."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _say(line: str) -> None:
-    click.echo(f"tbperf  {line}", err=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _Path = str | PathLike[str]
 _SNIFF_BYTES = 64
-_OURS = re.compile(rb'\s*\{\s*"tbperf"\s*:')
+_OURS = re.compile(rb'\A\s*\{\s*"tbperf"\s*:')
 
 
 class _Header(msgspec.Struct):
@@ -76,6 +76,8 @@ def read_report(
 
 def _is_report(path: Path) -> bool:
     """Tell by the first bytes whether a file is a report of ours."""
+    if not path.is_file():
+        return False  # what is read from a pipe to look at it is gone
     try:
         with path.open("rb") as file:
             return bool(_OURS.match(file.read(_SNIFF_BYTES)))

@@ -7,15 +7,18 @@ files.  All of them may be cut short or missing; what can be read counts, and a 
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
-from dataclasses import replace
+import operator
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from tbperf.readers.run import find_run, read_accounts
+from tbperf.readers.bounds import DAY_NS, FURTHEST_NS, Count, Text, Whole
+from tbperf.readers.files import open_regular
+from tbperf.readers.run import accounts_of, find_run_and_say, read_step_log
 from tbperf.trace import NONE, Table, Thread
 
 if TYPE_CHECKING:
@@ -39,24 +42,48 @@ def with_run(trace: Trace, path: Path | None) -> Trace:
 
     Args:
         trace: As its file tells it.  Its ``origin_unix_ns`` places the rest on its clock.
-        path: Its file; None where it lies in an archive.
+        path: Its file; None where it lies in an archive or came through a pipe.
     """
-    run = find_run(path) if path is not None else None
+    run, notes = find_run_and_say(path) if path is not None else (None, ())
     if run is None:
-        return trace
+        return replace(trace, notes=(*trace.notes, *notes))
     folder = Path(run.folder)
     versions = {**trace.versions, **{name: text for name, text in run.versions.items() if text is not None}}
-    trace = replace(trace, run=run, versions=versions, accounts=_accounts(trace, folder))
+    beside = _Beside(notes=list(notes))
+    trace = replace(trace, run=run, versions=versions, accounts=_accounts(trace, folder, beside))
     origin, window = trace.origin_unix_ns, _window(trace)
-    if origin is None or window is None:
-        return trace
-    trace = _with_loaders(trace, folder, origin, window)
-    return _with_samples(trace, folder / HARDWARE, origin, window)
+    if origin is not None and window is not None:
+        trace = _with_loaders(trace, folder, origin, window, beside)
+        trace = _with_samples(trace, folder / HARDWARE, origin, window, beside)
+    return replace(trace, dropped=trace.dropped + beside.dropped, notes=(*trace.notes, *beside.notes))
 
 
-def _accounts(trace: Trace, folder: Path) -> dict[int, StepAccount]:
+@dataclass
+class _Beside:
+    """What of the files beside a trace could not be used."""
+
+    notes: list[str]
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def say(self, path: Path, error: OSError) -> None:
+        """Note why a file cannot be read; one that is not there is none."""
+        if not isinstance(error, FileNotFoundError) or path.is_symlink():
+            self.notes.append(f"{path.name} cannot be read: {(error.strerror or str(error)).lower()}")
+
+    def drop(self, reason: str, count: int) -> None:
+        """Count what is left out."""
+        if count:
+            self.dropped[reason] += count
+
+
+def _accounts(trace: Trace, folder: Path, beside: _Beside) -> dict[int, StepAccount]:
     pid, phase = trace.recording.get("pid"), trace.recording.get("phase")
-    return read_accounts(folder, pid, phase) if isinstance(pid, int) and isinstance(phase, str) else {}
+    if not isinstance(pid, int) or not isinstance(phase, str):
+        return {}
+    log = read_step_log(folder, pid)
+    beside.notes += log.unreadable
+    beside.drop("broken_line_of_the_step_log", log.broken_lines)
+    return accounts_of(log.steps, phase)
 
 
 def _window(trace: Trace) -> tuple[int, int] | None:
@@ -72,12 +99,12 @@ def _window(trace: Trace) -> tuple[int, int] | None:
 class _Chunk(msgspec.Struct):
     """The line before the records of one batch."""
 
-    pid: int
-    parent: int
-    records: int
-    names: list[str]
-    worker: int | None = None
-    batch: int = 0
+    pid: Whole
+    parent: Whole
+    records: Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
+    names: list[Text]
+    worker: Count | None = None
+    batch: Whole = 0
 
 
 class Fetch(NamedTuple):
@@ -90,26 +117,52 @@ class Fetch(NamedTuple):
 
 def read_fetches(path: Path) -> Iterator[Fetch]:
     """Yield the batches of one process, oldest first, up to where the file is cut, damaged or unreadable."""
+    with contextlib.suppress(OSError, _Damaged):
+        yield from _fetches(path)
+
+
+class _Damaged(Exception):  # noqa: N818 - not an error: what came before is good
+    """What follows is not what a loader writes."""
+
+
+def _fetches(path: Path) -> Iterator[Fetch]:
+    """Yield batches up to where the file is cut; raises `_Damaged` where something else is wrong with it."""
     decoder = msgspec.json.Decoder(_Chunk)
-    with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError), path.open("rb") as file:
-        while line := file.readline(1 << 16):
-            about = decoder.decode(line)
-            if about.records <= 0:
+    with open_regular(path) as file:
+        while line := file.readline(_LONGEST_LINE):
+            if not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
                 return
-            records = np.frombuffer(file.read(about.records * _RECORD.itemsize), np.uint8)
-            if records.size < about.records * _RECORD.itemsize:
+            try:
+                about = decoder.decode(line)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                raise _Damaged from error
+            content = file.read(about.records * _RECORD.itemsize)
+            if len(content) < about.records * _RECORD.itemsize:
                 return
-            found = records.view(_RECORD)
-            if int(found["name"].max()) >= len(about.names):
-                return
-            yield Fetch(about, found)
+            records = np.frombuffer(content, _RECORD)
+            if int(records["name"].max()) >= len(about.names):
+                raise _Damaged
+            if int(records["start"].max()) > FURTHEST_NS or int(records["dur"].max()) > DAY_NS:
+                raise _Damaged
+            yield Fetch(about, records)
 
 
-def _with_loaders(trace: Trace, folder: Path, origin: int, window: tuple[int, int]) -> Trace:
+_LONGEST_LINE = 1 << 16
+
+
+def _with_loaders(trace: Trace, folder: Path, origin: int, window: tuple[int, int], beside: _Beside) -> Trace:
     processes = {thread.pid for thread in trace.threads}
     chosen: list[Fetch] = []
     for path in sorted(folder.glob(LOADERS)):
-        fetches = [fetch for fetch in read_fetches(path) if fetch.about.parent in processes]
+        fetches = []
+        try:
+            for fetch in _fetches(path):
+                if fetch.about.parent in processes:
+                    fetches.append(fetch)  # noqa: PERF401 - those before an error are kept
+        except OSError as error:
+            beside.say(path, error)
+        except _Damaged:
+            beside.drop("damaged_end_of_a_loader_log", 1)
         chosen += _around(fetches, origin, window, _prefetch(trace))
     return _merged(trace, chosen, origin) if chosen else trace
 
@@ -154,21 +207,27 @@ def _merged(trace: Trace, fetches: list[Fetch], origin: int) -> Trace:
 
 
 class _Header(msgspec.Struct):
-    columns: list[tuple[str, int]]
+    columns: list[tuple[Text, Annotated[int, msgspec.Meta(ge=NONE, lt=1 << 16)]]]
     schema: str = ""
-    absent: dict[str, str] = {}
 
 
-def _with_samples(trace: Trace, path: Path, origin: int, window: tuple[int, int]) -> Trace:
+def _with_samples(trace: Trace, path: Path, origin: int, window: tuple[int, int], beside: _Beside) -> Trace:
     """Add the samples in the trace's window and the ones on either side of it."""
     try:
-        with path.open("rb") as file:
-            header = msgspec.json.decode(file.readline(), type=_Header)
-            rows = list(_rows(file.read(), len(header.columns)))
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        with open_regular(path) as file:
+            header = msgspec.json.decode(file.readline(_LONGEST_HEADER), type=_Header)
+            rows = sorted(_rows(file, len(header.columns), beside), key=operator.itemgetter(0))
+    except OSError as error:
+        beside.say(path, error)
+        return trace
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        beside.notes.append(f"{path.name} cannot be read: its first line: {error}")
         return trace
     table = _samples(trace, header, rows, origin, window)
     return replace(trace, samples=_joined(trace.samples, table)) if len(table) else trace
+
+
+_LONGEST_HEADER = 1 << 20
 
 
 def _joined(first: Table, second: Table) -> Table:
@@ -176,14 +235,25 @@ def _joined(first: Table, second: Table) -> Table:
     return Table.of("samples", {name: np.concatenate([first[name], second[name]]) for name in first.columns})
 
 
-def _rows(content: bytes, columns: int) -> Iterator[tuple[int, list[float | None]]]:
-    """Yield moments and values, up to the first line that is not whole."""
-    with contextlib.suppress(msgspec.MsgspecError):
-        for line in content.splitlines():
-            at, *values = msgspec.json.decode(line, type=list[float | int | None])
-            if not isinstance(at, int) or len(values) != columns:
-                return
+def _rows(file: IO[bytes], columns: int, beside: _Beside) -> Iterator[tuple[int, list[float | None]]]:
+    """Yield moments and values; a line that is none hides no other and is counted."""
+    decoder = msgspec.json.Decoder(list[float | int | None])
+    broken = 0
+    while line := file.readline(_LONGEST_LINE):
+        try:
+            at, *values = decoder.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+            at, values = None, []
+        is_whole = len(values) == columns and all(value is None or abs(value) < _LARGEST_VALUE for value in values)
+        if isinstance(at, int) and 0 <= at <= FURTHEST_NS and is_whole:
             yield at, values
+        elif line.strip() and line.endswith(b"\n"):
+            broken += 1
+    beside.drop("broken_line_of_the_hardware_log", broken)
+
+
+_LARGEST_VALUE = 1e18
+"""No measurement of the hardware is larger: bytes, hertz, joules."""
 
 
 def _samples(

@@ -5,8 +5,10 @@ A file is ``head [event, event, …] tail``; head and tail make the metadata.  N
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -14,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Union, cast
 
 import msgspec
 
+from tbperf.readers.bounds import whole_number, writable
+
 if TYPE_CHECKING:
-    import mmap
     from collections.abc import Callable, Iterable, Iterator
 
 PIECE_BYTES = 4 << 20
@@ -44,22 +47,42 @@ class Cut:
     head: bytes = b""
     tail: bytes = b""
     truncated: bool = False
+    behind: str = ""
+    """What follows the document that holds the events, by `metadata`; empty where nothing does."""
 
     def metadata(self) -> dict[str, Any] | None:
         """Return what stands beside the events; None where that cannot be read."""
-        if not self.head.lstrip().startswith(b"{"):
+        head, tail = self.head, self.tail if self.tail.strip() else b"}"
+        if head.lstrip().startswith(b"["):
+            head = head[head.find(b"{") :] if b"{" in head else b""  # a list of documents, or of events
+        if not head:
+            self.behind = self.tail.decode("utf-8", "replace").strip(_BETWEEN_DOCUMENTS)
             return {}
-        tail = self.tail if self.tail.strip() else b"}"
-        for candidate in (self.head + b"]" + tail, self.head + b"]}"):
+        for candidate in (head + b"]" + tail, head + b"]}"):
             text = repaired_text(candidate.decode("utf-8", "replace"))
             try:
-                found = json.loads(text, strict=False)
+                found, end = _document_around(text, len(repaired_text(head.decode("utf-8", "replace"))))
             except (ValueError, RecursionError):
                 continue
-            if isinstance(found, dict):
-                # Once more, without what cannot be written as UTF-8 (lone surrogates).
-                return dict(json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace")))
+            self.behind = text[end:].strip(_BETWEEN_DOCUMENTS)
+            return dict(writable(found))
         return None
+
+
+_BETWEEN_DOCUMENTS = " \t\r\n,]\0\x1e"
+"""What may stand behind a document without meaning anything: white space, the end of a list, zeros, separators."""
+
+
+def _document_around(text: str, place: int) -> tuple[dict[str, Any], int]:
+    """Return the document that goes on behind a place, and where it ends; others may stand before it."""
+    scanner = json.JSONDecoder(strict=False, parse_int=whole_number)
+    end = 0
+    while end < place:
+        begin = len(text) - len(text[end:].lstrip(_BETWEEN_DOCUMENTS))
+        found, end = scanner.raw_decode(text, begin)
+    if not isinstance(found, dict):
+        raise ValueError("the events do not lie in an object")  # noqa: TRY004 - as a decoder says it
+    return found, end
 
 
 def looks_like_json(head: bytes) -> bool:
@@ -70,22 +93,25 @@ def looks_like_json(head: bytes) -> bool:
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def cut_file(data: mmap.mmap | bytes, parts: Cut) -> list[tuple[int, int]]:
+def cut_file(read: Callable[[int, int], bytes], size: int, parts: Cut) -> list[tuple[int, int]]:
     """Return where the pieces of a file that lies open begin and end; fill in the other parts.
 
-    Raises ValueError where no list of events begins.
+    ``read(begin, end)`` returns what stands there.  Raises ValueError where no list of events begins.
     """
-    size = len(data)
-    at = _begin_of_events(data, size)
-    if at is None:
-        raise ValueError("it holds no list of trace events")
-    parts.head = bytes(data[:at]).removeprefix(_BYTE_ORDER_MARK)
+    at, reach = None, min(size, _FIRST_LOOK_BYTES)
+    while at is None:
+        start = read(0, reach)
+        at = _begin_of_events(start, is_all=reach >= min(size, HEAD_BYTES))
+        if at is None and reach >= min(size, HEAD_BYTES):
+            raise ValueError(NO_EVENTS)
+        reach = min(2 * reach, size, HEAD_BYTES)
+    parts.head = start[:at].removeprefix(_BYTE_ORDER_MARK)
+    del start
     pieces = []
-    while (end := _next_end(data, at + PIECE_BYTES, size)) is not None:
+    while (end := _next_end(read, at + PIECE_BYTES, size)) is not None:
         pieces.append((at, end[0]))
         at = end[1]
-    rest = bytes(data[at:size])
-    pieces += [(at + begin, at + end) for begin, end in _last_pieces(rest, parts)]
+    pieces += [(at + begin, at + end) for begin, end in _last_pieces(read(at, size), parts)]
     return pieces
 
 
@@ -96,49 +122,115 @@ def cut_stream(blocks: Iterable[bytes], parts: Cut) -> Iterator[bytes]:
     """
     blocks = iter(blocks)
     buffer = _skip_head(blocks, parts)
-    for block in blocks:
+
+    def read(begin: int, end: int) -> bytes:
+        return bytes(memoryview(buffer)[begin:end])
+
+    for block in itertools.chain([b""], blocks):
         buffer += block
         at = 0
-        while (end := _next_end(buffer, at + PIECE_BYTES, len(buffer))) is not None:
-            yield bytes(buffer[at : end[0]])
+        while (end := _next_end(read, at + PIECE_BYTES, len(buffer))) is not None:
+            yield read(at, end[0])
             at = end[1]
         del buffer[:at]
     rest = bytes(buffer)
-    del buffer
+    del buffer[:]
     for begin, end_of_piece in _last_pieces(rest, parts):
         yield rest[begin:end_of_piece]
 
 
-def _begin_of_events(data: mmap.mmap | bytes | bytearray, size: int, seen: int = 0) -> int | None:
-    """Return where the first event may begin."""
-    first = re.compile(rb"\s*\[").match(data, 3 if data[:3] == _BYTE_ORDER_MARK else 0)
-    match = first or _EVENTS.search(data, seen, min(size, HEAD_BYTES))
-    return match.end() if match else None
+NO_EVENTS = "it holds no list of trace events"
+_FIRST_LOOK_BYTES = 1 << 20
 
 
 def _skip_head(blocks: Iterator[bytes], parts: Cut) -> bytearray:
     """Read up to the first event and return what was read beyond."""
     buffer = bytearray()
-    for block in blocks:
-        seen = max(0, len(buffer) - _SEARCH_BYTES)
+    looked = 0
+    for block in itertools.chain(blocks, [b""]):
         buffer += block
-        begin = _begin_of_events(buffer, len(buffer), seen)
+        # Looked at again only where it has doubled: all looks together cost no more than two at the whole.
+        if block and len(buffer) < 2 * looked:
+            continue
+        looked = len(buffer)
+        begin = _begin_of_events(bytes(buffer), is_all=not block or looked > HEAD_BYTES)
         if begin is not None:
             parts.head = bytes(buffer[:begin]).removeprefix(_BYTE_ORDER_MARK)
             del buffer[:begin]
             return buffer
-        if len(buffer) > HEAD_BYTES:
+        if looked > HEAD_BYTES:
             break
-    raise ValueError("it holds no list of trace events")
+    raise ValueError(NO_EVENTS)
 
 
-def _next_end(data: mmap.mmap | bytes | bytearray, start: int, size: int) -> tuple[int, int] | None:
+_FIRST_OF_A_LIST = re.compile(rb"\s*\[")
+_EVENTS_OR_PHASE = re.compile(rb'(?P<events>"traceEvents"\s*:\s*\[)|"ph"\s*:')
+"""What comes first in a list of whole traces, each an object with a list of events, and in a list of events."""
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\(?:.|\Z)[^"\\]*)*(?:"|\Z)|[\[\]{}]', re.DOTALL)
+"""A string, whole or cut by the end of what is there, or a bracket."""
+_LIST_FOLLOWS = re.compile(rb"\s*:\s*(?P<open>\[)(?P<empty>\s*\])?")
+_LONGEST_LOOK_BYTES = 16 << 20
+"""So far behind a list that lies inside something else an outer one is looked for."""
+
+
+def _begin_of_events(data: bytes, *, is_all: bool) -> int | None:
+    """Return where the first event may begin; None where it does not, or more must be read to tell."""
+    start = 3 if data.startswith(_BYTE_ORDER_MARK) else 0
+    depth = 1
+    if is_list := _FIRST_OF_A_LIST.match(data, start):
+        first_key = _EVENTS_OR_PHASE.search(data, is_list.end(), is_list.end() + _SEARCH_BYTES)
+        if first_key is None and not is_all and len(data) < _SEARCH_BYTES:
+            return None
+        if first_key is None or first_key["events"] is None:
+            return is_list.end()
+        depth = 2
+    begin = _outermost_list(data, start, depth, is_all=is_all)
+    if begin is None and is_all and (broken := _EVENTS.search(data)):
+        return broken.end()  # quotes that nobody closed hid it
+    return begin
+
+
+def _outermost_list(data: bytes, start: int, depth: int, *, is_all: bool) -> int | None:
+    """Return where the list of events of the object at a depth begins.
+
+    One that is empty, or lies deeper, counts only where there is no better one.
+    """
+    found: list[tuple[bool, bool, int]] = []
+    for token, at_depth in _tokens(data, start):
+        if found and token.end() - found[0][2] > _LONGEST_LOOK_BYTES:
+            is_all = True
+            break
+        follows = _LIST_FOLLOWS.match(data, token.end()) if token[0] == b'"traceEvents"' else None
+        if follows is None:
+            continue
+        is_deep, is_empty, begin = at_depth != depth, follows["empty"] is not None, follows.end("open")
+        if not is_deep and not is_empty:
+            return begin
+        found.append((is_deep, is_empty, begin))
+    return min(found)[2] if found and is_all else None
+
+
+def _tokens(data: bytes, start: int) -> Iterator[tuple[re.Match[bytes], int]]:
+    """Yield strings and brackets, each with the number of brackets that are open there."""
+    depth = 0
+    for token in _TOKEN.finditer(data, start):
+        if token[0] in _OPENING:
+            depth += 1
+        elif token[0] in _CLOSING:
+            depth = max(0, depth - 1)
+        yield token, depth
+
+
+_OPENING, _CLOSING = (b"{", b"["), (b"}", b"]")
+
+
+def _next_end(read: Callable[[int, int], bytes], start: int, size: int) -> tuple[int, int] | None:
     """Return the end of the first event that ends behind a place, and the begin of the next."""
     reach = start
     while reach < size:
         reach = min(size, start + min(LONGEST_EVENT_BYTES, max(_SEARCH_BYTES, 8 * (reach - start))))
-        if match := _BETWEEN.search(data, start, reach):
-            return match.start() + 1, match.end()
+        if match := _BETWEEN.search(read(start, reach)):
+            return start + match.start() + 1, start + match.end()
         if reach - start >= LONGEST_EVENT_BYTES:
             return reach, reach
     return None
@@ -328,21 +420,23 @@ def _salvage(text: str, *, exact: bool) -> Decoded:
     """Read a broken piece event by event."""
     decoded = Decoded([], repaired=True)
     scanner = json.JSONDecoder(strict=False, parse_float=Decimal if exact else None)
+    begins = [match.start() for match in _BEGIN.finditer(text)]
+    following = [match.end() for match in _NEXT.finditer(text)]
     at = 0
-    while (begin := _BEGIN.search(text, at)) is not None:
-        if text[at : begin.start()].strip(" \t\r\n,").startswith("]"):
+    while (number := bisect_left(begins, at)) < len(begins):
+        begin = begins[number]
+        if text[at:begin].strip(" \t\r\n,").startswith("]"):
             break
-        at = begin.start()
         try:
-            found, at = scanner.raw_decode(text, at)
+            found, at = _one_event(scanner, text, begins, number)
             decoded.events.append(_converted(found, exact=exact))
         except (ValueError, RecursionError) as error:
             if decoded.broken_at is None:
-                decoded.broken_at = error.pos if isinstance(error, json.JSONDecodeError) else at
+                decoded.broken_at = begin + error.pos if isinstance(error, json.JSONDecodeError) else begin
             decoded.dropped["malformed_event"] += 1
-            if at == begin.start():  # not even JSON: go on where the next event seems to begin
-                following = _NEXT.search(text, at + 1)
-                at = following.end() if following else len(text)
+            if at <= begin:  # not even JSON: go on where the next event seems to begin
+                next_one = bisect_right(following, begin)
+                at = following[next_one] if next_one < len(following) else len(text)
     behind = text[at:].strip(" \t\r\n,")
     if behind.startswith("]"):
         decoded.tail = behind[1:].encode()
@@ -350,6 +444,30 @@ def _salvage(text: str, *, exact: bool) -> Decoded:
         decoded.dropped["malformed_event"] += 1
         decoded.broken_at = at
     return decoded
+
+
+_PARTS = (1, 2, 4, 8, 16)
+"""An event of which no more is there than so many places that look like the begin of one is read whole."""
+
+
+def _one_event(scanner: json.JSONDecoder, text: str, begins: list[int], number: int) -> tuple[Any, int]:
+    """Read one event and return where it ends; raises ValueError, with the place in the event, or RecursionError.
+
+    Only what reaches to the next begin of an event is looked at, and more where that is not the whole of it: telling
+    the line of an error takes as long as what is looked at.
+    """
+    begin = begins[number]
+    for more in _PARTS:
+        end = begins[number + more] if number + more < len(begins) else len(text)
+        try:
+            found, length = scanner.raw_decode(text[begin:end])
+        except json.JSONDecodeError as error:
+            is_cut = error.msg.startswith("Unterminated") or not text[begin + error.pos : end].strip()
+            if not is_cut or end == len(text) or more == _PARTS[-1]:
+                raise
+        else:
+            return found, begin + length
+    raise AssertionError("the last of the parts raises")
 
 
 def _converted(found: Any, *, exact: bool) -> Any:

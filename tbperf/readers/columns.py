@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tbperf.readers import chrome
+from tbperf.readers.bounds import DAY_NS, MOST_BYTES, storable
+from tbperf.readers.files import Identity, open_regular, part_of, unreadable
 from tbperf.trace import NONE, Kind, Strings, Thread
 
 if TYPE_CHECKING:
@@ -78,14 +81,18 @@ class Columns:
     repaired: bool = False
     broken_at: int | None = None
     whole_microseconds: bool = True
+    out_of_range: Counter[str] = field(default_factory=Counter)
+    """Sizes and such that cannot be, and are read as unknown; their events are kept."""
     tail: bytes | None = None
 
 
-def read_range(path: Path, begin: int, end: int) -> Columns:
+def read_range(path: Path, name: str, identity: Identity, begin: int, end: int) -> Columns:
     """Read one piece of a file."""
-    with path.open("rb") as file:
-        file.seek(begin)
-        return read_piece(file.read(end - begin))
+    try:
+        with open_regular(path) as file:
+            return read_piece(part_of(file, name, identity, begin, end))
+    except OSError as error:
+        raise unreadable(name, error, path) from error
 
 
 def read_piece(piece: bytes) -> Columns:
@@ -110,7 +117,7 @@ def read_piece(piece: bytes) -> Columns:
     if halves := sum(len(of_kind[half]) for half in chrome.BEGIN_OR_END):
         columns.dropped["begin_or_end_event"] += halves
     columns.thread_names = [
-        (thread_of(event.pid, event.tid), event.args.name)
+        (thread_of(event.pid, event.tid), storable(event.args.name))
         for event in of_kind[chrome.Metadata]
         if event.name == "thread_name" and isinstance(event.args.name, str)
     ]
@@ -153,7 +160,9 @@ def _sort_spans(columns: Columns, events: list[Any], start: Ns) -> None:
             continue
         found: dict[str, npt.NDArray[Any]] = {"start_ns": start[rows], "dur_ns": dur_ns[rows], "name": name[rows]}
         if table == "gpu":
-            found |= _of_the_gpu([events[row] for row in rows.tolist()], _GPU_KIND_OF_SORT[sort[rows]], strings)
+            found |= _of_the_gpu(
+                [events[row] for row in rows.tolist()], _GPU_KIND_OF_SORT[sort[rows]], strings, columns.out_of_range
+            )
         else:
             found["thread"] = thread[rows]
         if table == "api":
@@ -163,7 +172,23 @@ def _sort_spans(columns: Columns, events: list[Any], start: Ns) -> None:
             found["sequence"] = _numbers([each.sequence for each in args])
             found["shapes"] = strings.codes(_shapes(args))
         columns.tables[table] = _usable(found, columns.dropped)
-    columns.texts = [_storable(text) for text in strings.texts]
+    if "ranges" in columns.tables:
+        columns.tables["ranges"] = _without_impossible_steps(columns.tables["ranges"], strings, columns.dropped)
+    columns.texts = [storable(text) for text in strings.texts]
+
+
+def _without_impossible_steps(
+    found: dict[str, npt.NDArray[Any]], strings: Strings, dropped: Counter[str]
+) -> dict[str, npt.NDArray[Any]]:
+    """Leave out steps whose number no program counts to."""
+    impossible = strings.where(_IMPOSSIBLE_STEP.match)[found["name"]]
+    if not impossible.any():
+        return found
+    dropped["step_number_out_of_range"] += int(impossible.sum())
+    return {name: values[~impossible] for name, values in found.items()}
+
+
+_IMPOSSIBLE_STEP = re.compile(r"ProfilerStep#(?![0-9]{1,15}$)[-+]?\d+$")
 
 
 class Numbering(dict[Any, int]):
@@ -204,7 +229,10 @@ def _keep_memory(columns: Columns, instants: list[Any], start: Ns) -> None:
         "allocated": _numbers([each.allocated for each in args]),
         "reserved": _numbers([each.reserved for each in args]),
     }
-    usable = (start != _NO_TIME) & (np.abs(found["device"]) < 2**31)
+    usable = (start != _NO_TIME) & (found["device"] >= NONE) & (found["device"] < 2**31)
+    usable &= np.abs(found["bytes"]) < MOST_BYTES
+    for total in ("allocated", "reserved"):
+        usable &= (found[total] >= NONE) & (found[total] < MOST_BYTES)
     if count := int((~usable).sum()):
         columns.dropped["unusable_allocation"] += count
     columns.tables["memory"] = {name: values[usable] for name, values in found.items()}
@@ -250,9 +278,19 @@ def _usable(found: dict[str, npt.NDArray[Any]], dropped: Counter[str]) -> dict[s
     return found if usable.all() else {name: values[usable] for name, values in found.items()}
 
 
-def _of_the_gpu(events: list[Any], kinds: npt.NDArray[np.int8], strings: Strings) -> dict[str, npt.NDArray[Any]]:
+def _of_the_gpu(
+    events: list[Any], kinds: npt.NDArray[np.int8], strings: Strings, out_of_range: Counter[str]
+) -> dict[str, npt.NDArray[Any]]:
     """Return the columns that only work of a device has."""
     args = [event.args for event in events]
+
+    def sizes(what: str, values: list[Any], most: int) -> Ns:
+        found = _numbers(values)
+        impossible = (found < NONE) | (found >= most)
+        if impossible.any():
+            out_of_range[what] += int(impossible.sum())
+        return np.where(impossible, NONE, found)
+
     device, stream = _numbers([each.device for each in args]), _numbers([each.stream for each in args])
     if (device == NONE).any() or (stream == NONE).any():
         # Where the arguments do not tell, the process stands for the device and the thread for the stream.
@@ -263,12 +301,14 @@ def _of_the_gpu(events: list[Any], kinds: npt.NDArray[np.int8], strings: Strings
         "device": np.clip(device, 0, 2**31 - 1),
         "stream": stream,
         "correlation_id": _ids([each.correlation for each in args]),
-        "bytes": _numbers([each.bytes if each.dtype is None else _message_bytes(each) for each in args]),
+        "bytes": sizes(
+            "bytes", [each.bytes if each.dtype is None else _message_bytes(each) for each in args], MOST_BYTES
+        ),
         "grid": _grids(args, strings),
-        "blocks": _numbers([_product(each.grid) for each in args]),
-        "block_threads": _small(_numbers([_product(each.block) for each in args])),
-        "registers": _small(_numbers([each.registers for each in args])),
-        "shared_bytes": _small(_numbers([each.shared_memory for each in args])),
+        "blocks": sizes("grid", [_product(each.grid) for each in args], 2**62),
+        "block_threads": sizes("block", [_product(each.block) for each in args], 2**31),
+        "registers": sizes("registers per thread", [each.registers for each in args], 2**31),
+        "shared_bytes": sizes("shared memory", [each.shared_memory for each in args], 2**31),
         "occupancy": np.clip(_numbers([each.occupancy for each in args]), NONE, 100),
     }
 
@@ -309,62 +349,75 @@ _SIDES = 3
 
 def _product(sizes: Any) -> int:
     """Return the number of blocks or threads of three sizes."""
-    if type(sizes) is not list or set(map(type, sizes)) != {int}:
+    if type(sizes) is not list or len(sizes) > _SIDES or set(map(type, sizes)) != {int}:
         return NONE
     return math.prod(sizes)
 
 
-def _small(values: Ns) -> Ns:
-    return np.where(np.abs(values) < 2**31, values, NONE)
-
-
-_LONGEST_TEXT = 1 << 16
-
-
-def _storable(text: str) -> str:
-    """Cut what no name can be, and replace what cannot be written as UTF-8 (lone surrogates)."""
-    if len(text) > _LONGEST_TEXT:
-        text = text[:_LONGEST_TEXT]
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
 def thread_of(pid: Any, tid: Any) -> Thread:
     """Name a thread; numbers are numbers, also where the recorder wrote them as text."""
-    pid, tid = (int(v) if isinstance(v, str) and v.isdecimal() and len(v) < _DIGITS else v for v in (pid, tid))
-    return Thread(pid, tid)
+    return Thread(_process_or_thread(pid), _process_or_thread(tid))
+
+
+def _process_or_thread(number: Any) -> int | str:
+    """Return what tells a process or thread from others: a number that JSON can hold, else a text."""
+    if isinstance(number, str):
+        number = int(number) if number.isdecimal() and len(number) < _DIGITS else storable(number)
+    elif isinstance(number, float) and number.is_integer():
+        number = int(number)
+    is_short = isinstance(number, int) and abs(number) < 2**63
+    return number if is_short or isinstance(number, str) else "unknown" if number is None else str(number)[:_DIGITS]
 
 
 _DIGITS = 20
 
 
 def _ids(values: list[Any]) -> Ns:
-    """Return correlation ids; recorders write 0 where they know none."""
-    ids = _numbers(values)
+    """Return correlation ids; recorders write 0 where they know none.
+
+    Larger ones (they are made by hashing, too) keep their last 63 bits: that still tells them apart.
+    """
+    try:
+        ids = _integers(values)
+    except OverflowError:
+        ids = np.array([_last_bits(value) for value in values], np.int64)
     return np.where(ids == 0, NONE, ids)
 
 
-def _numbers(values: list[Any]) -> Ns:
-    """Return integers; `NONE` for what is none."""
-    if set(map(type, values)) <= {int}:
-        try:
-            return np.array(values, np.int64)
-        except OverflowError:
-            pass
-    return np.array([_number(value) for value in values], np.int64)
-
-
-def _number(value: Any) -> int:
-    """Return a number in 64 bits; larger ones (ids are made by hashing, too) keep their last 63 bits."""
-    try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError):
-        return NONE
+def _last_bits(value: Any) -> int:
+    number = _integer(value)
     return number if -(2**63) <= number < 2**63 else number & (2**63 - 1)
+
+
+def _numbers(values: list[Any]) -> Ns:
+    """Return integers; `NONE` for what is none, the largest or smallest that there is for what is beyond it."""
+    try:
+        return _integers(values)
+    except OverflowError:
+        return np.array([min(max(_integer(value), -(2**63)), 2**63 - 1) for value in values], np.int64)
+
+
+def _integers(values: list[Any]) -> Ns:
+    if set(map(type, values)) <= {int}:
+        return np.array(values, np.int64)
+    return np.array([_integer(value) for value in values], np.int64)
+
+
+def _integer(value: Any) -> int:
+    """Return a number without its decimals; `NONE` for what is none."""
+    try:
+        return int(value) if type(value) in _NUMBERS else NONE
+    except (ValueError, OverflowError):
+        return NONE
+
+
+_NUMBERS = (int, float, str)
+"""How recorders write numbers; true and false are none."""
 
 
 _NO_TIME = np.iinfo(np.int64).min
 _TOO_LONG = _NO_TIME + 1
-_LONGEST_US = 86_400e6
+_LONGEST_US = DAY_NS / 1000
 """A day: what is longer is a counter that ran over."""
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-import mmap
 import re
 from collections import Counter
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
 from tbperf.errors import TraceFormatError
 from tbperf.readers import chrome
 from tbperf.readers.beside import with_run
+from tbperf.readers.bounds import FURTHEST_NS, MOST_BYTES, MOST_RANKS, Count, Rank, Text, Whole, checked, plain
 from tbperf.readers.columns import Columns, read_piece, read_range
-from tbperf.readers.files import is_gzip
+from tbperf.readers.files import identity_of, part_of
+from tbperf.readers.foreign import refusal_of_json
+from tbperf.readers.strays import drop_endless_work, drop_strays
 from tbperf.readers.workers import MOST_WORKERS, run_side_by_side, usable_cores
 from tbperf.trace import NONE, TABLES, Gpu, Kind, Strings, Table, Thread, Trace
 from tbperf.trace.names import copied_memory, copy_kind
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 _PIECES_A_WORKER = 6
 """A worker process costs 0.15 s before its first result: it pays from about 24 MB on."""
 
-_RANK_IN_NAME = re.compile(r"(?:^|[^a-z])(?:rank|worker)[-_]?(\d+)", re.IGNORECASE)
+_RANK_IN_NAME = re.compile(r"(?:^|[^a-z])(?:rank|worker)[-_]?([0-9]{1,6})(?![0-9])", re.IGNORECASE)
 _VERSIONS = {
     "cuda_runtime_version": "cuda",
     "cuda_driver_version": "cuda_driver",
@@ -38,6 +41,18 @@ _VERSIONS = {
     "torch_version": "torch",
     "pytorch_version": "torch",
 }
+
+
+_RECORDING = {
+    "phase": Text | None,
+    "pid": Whole | None,
+    "rank": Rank | None,
+    "batch": Count | None,
+    "prefetch": Count | None,
+    "visible_devices": Text | None,
+    "threads": dict[str, Count | None] | None,
+}
+"""What the recorder of this project writes about itself, as far as anything is computed from it."""
 
 
 class KinetoReader:
@@ -59,12 +74,11 @@ class KinetoReader:
         parts = chrome.Cut()
         with source.open() as file:
             size = source.size(file)
+            source.check_size(size)
             try:
-                pieces = list(_pieces(source, file, parts, jobs or usable_cores(), progress))
+                pieces = list(_pieces(source, file, size, parts, jobs or usable_cores(), progress))
             except ValueError as error:
-                raise TraceFormatError(
-                    f"{source.name}: not a trace: {source.damage or error}", "tbperf reads torch.profiler's JSON traces"
-                ) from error
+                raise refusal_of_json(source.name, source.first_bytes_of(file), source.damage or str(error)) from error
         parts.truncated |= bool(source.damage)
         if not any(piece.events for piece in pieces) and any(piece.dropped for piece in pieces):
             raise TraceFormatError(
@@ -74,15 +88,19 @@ class KinetoReader:
         return _assemble(source, size, pieces, parts)
 
 
-def _pieces(
-    source: Source, file: IO[bytes], parts: chrome.Cut, jobs: int, progress: Callable[[int, int], None]
+def _pieces(  # noqa: PLR0913, PLR0917 - what is read, and how
+    source: Source, file: IO[bytes], size: int, parts: chrome.Cut, jobs: int, progress: Callable[[int, int], None]
 ) -> Iterator[Columns]:
     """Read the pieces of a file, side by side where that pays; stop where the list of events ends."""
     tasks: Iterable[tuple[Any, ...]]
-    if source.path is not None and not is_gzip(file):
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            tasks = [(source.path, begin, end) for begin, end in chrome.cut_file(data, parts)]
-            workers = min(jobs, MOST_WORKERS, len(tasks) // _PIECES_A_WORKER)
+    is_plain = source.path is not None and source.is_bare(file)
+    if source.path is not None and is_plain:
+        # Not mapped into memory: a file that is cut while it is mapped ends the process.
+        identity = identity_of(file)
+        read_part = functools.partial(part_of, file, source.name, identity)
+        cuts = chrome.cut_file(read_part, size, parts)
+        tasks = [(source.path, source.name, identity, begin, end) for begin, end in cuts]
+        workers = min(jobs, MOST_WORKERS, len(tasks) // _PIECES_A_WORKER)
         results = run_side_by_side(read_range, tasks, workers)
     else:
         tasks = ((piece,) for piece in chrome.cut_stream(source.blocks(file), parts))
@@ -93,7 +111,7 @@ def _pieces(
     for columns in results:
         yield columns
         read, events = read + columns.size, events + columns.events
-        progress(file.tell() or read, events)  # what is stored: less than what comes out of a zipped file
+        progress(read if is_plain else file.tell(), events)  # what is stored: less than what comes out of it
         if columns.tail is not None:
             parts.tail, parts.truncated = columns.tail, False
             break
@@ -105,15 +123,21 @@ def _assemble(source: Source, size: int, pieces: list[Columns], parts: chrome.Cu
     if metadata is None:
         dropped["unreadable_metadata"] += 1
         metadata = {}
+    others = metadata.pop("traceEvents", None)
+    second_list = isinstance(others, list) and bool(others)
+    left_out: list[str] = []
+    metadata = plain(metadata, left_out)
     strings = Strings()
     threads: dict[Thread, int] = {}
     tables = _merged(pieces, strings, threads)
-    _drop_strays(tables, dropped)
+    drop_strays(tables, dropped)
+    drop_endless_work(tables, dropped)
     thread_names = {thread: name for piece in pieces for thread, name in piece.thread_names}
     origin = min((int(table["start_ns"].min()) for table in tables.values() if len(table)), default=0)
     tables = {name: table.replaced(start_ns=table["start_ns"] - origin) for name, table in tables.items()}
     tables["gpu"] = _told_apart(tables["gpu"], strings)
     own = metadata.get("tbperf")
+    recording = checked(own, _RECORDING, left_out) if isinstance(own, dict) else {}
     trace = Trace(
         path=source.name,
         format="kineto",
@@ -122,6 +146,8 @@ def _assemble(source: Source, size: int, pieces: list[Columns], parts: chrome.Cu
         **tables,
         stage_pattern=None,
         accounts={},
+        more_devices=0,
+        more_devices_ns=0,
         threads=tuple(Thread(t.pid, t.tid, thread_names.get(t, "")) for t in threads),
         strings=strings,
         rank=rank_of(metadata, source.name),
@@ -131,16 +157,18 @@ def _assemble(source: Source, size: int, pieces: list[Columns], parts: chrome.Cu
         origin_unix_ns=_unix_origin(metadata.get("baseTimeNanoseconds"), origin),
         resolution_ns=1000 if all(piece.whole_microseconds for piece in pieces) else 1,
         dropped=dropped,
-        notes=tuple(_notes(source, pieces, parts)),
+        notes=tuple(_notes(source, pieces, parts, left_out, second_list=second_list)),
         warnings=(),
         truncated=parts.truncated,
         run=None,
-        recording=own if isinstance(own, dict) else {},
+        recording=recording,
     )
-    return with_run(trace, source.path)
+    return with_run(trace, source.lasting_path)
 
 
-def _notes(source: Source, pieces: list[Columns], parts: chrome.Cut) -> Iterator[str]:
+def _notes(
+    source: Source, pieces: list[Columns], parts: chrome.Cut, left_out: list[str], *, second_list: bool
+) -> Iterator[str]:
     if parts.truncated:
         end = len(parts.head) + sum(piece.size for piece in pieces)
         cut = "inside an event" if any(piece.broken_at is not None for piece in pieces[-1:]) else "behind an event"
@@ -149,41 +177,23 @@ def _notes(source: Source, pieces: list[Columns], parts: chrome.Cut) -> Iterator
         yield f"{repaired} of {len(pieces)} pieces of the file held invalid JSON and were mended"
     if source.damage:
         yield f"the compression is damaged ({source.damage}); read as far as it goes"
+    out_of_range = sum((piece.out_of_range for piece in pieces), Counter[str]())
+    if out_of_range:
+        counts = ", ".join(f"{what} ({count:,})" for what, count in out_of_range.items())
+        yield f"values that cannot be are read as unknown: {counts}"
+    if left_out:
+        yield f"beside the events, what cannot be was left out: {', '.join(sorted(set(left_out)))}"
+    if second_list:
+        yield "another list of trace events stands behind the one that was read, and was not read: split the file"
+    if source.outcome.behind:
+        yield source.outcome.behind
+    if parts.behind.startswith(("{", "[")):
+        yield "another JSON document follows the one that holds these events, and was not read: split the file"
+    elif parts.behind:
+        yield f"something that is no JSON follows the trace, from {parts.behind[:_SHOWN_BEHIND]!r} on, and was not read"
 
 
-_HOUR_NS = 3600 * 10**9
-_DAY_NS = 24 * _HOUR_NS
-_SECOND_NS = 10**9
-
-
-def _drop_strays(tables: dict[str, Table], dropped: Counter[str]) -> None:
-    """Leave out events whose times cannot be: they would stretch the window to hours or decades.
-
-    A start of zero on a clock that began long before, and an end far beyond the time in which anything started.
-    """
-    starts = [table["start_ns"] for table in tables.values() if len(table)]
-    if not starts:
-        return
-    sample = np.sort(np.concatenate([start[:: max(1, len(start) // 1000)] for start in starts]))
-    middle = int(sample[len(sample) // 2])
-    near = [start[np.abs(start - middle) < _DAY_NS] for start in starts]
-    first = min(int(start.min()) for start in near if start.size)
-    last = max(int(start.max()) for start in near if start.size)
-    latest_end = last + max(last - first, _SECOND_NS)
-    for name, table in tables.items():
-        start = table["start_ns"]
-        far = np.abs(start - middle) >= _DAY_NS
-        zero = (start == 0) & (abs(middle) > _HOUR_NS)
-        endless = table.end_ns > latest_end if name == "gpu" else np.zeros(start.shape, np.bool_)
-        for reason, mask in (
-            ("zero_timestamp", zero),
-            ("stray_timestamp", far & ~zero),
-            ("overflowing_duration", endless & ~far & ~zero),
-        ):
-            if count := int(mask.sum()):
-                dropped[reason] += count
-        if (stray := zero | far | endless).any():
-            tables[name] = table.rows(~stray)
+_SHOWN_BEHIND = 20
 
 
 _TEXTS = frozenset((table, column.name) for table, of in TABLES.items() for column in of if column.dtype == "str")
@@ -223,33 +233,38 @@ def rank_of(metadata: Mapping[str, Any], name: str) -> int | None:
     """Return the rank that the metadata tells, else the name of the file."""
     distributed = metadata.get("distributedInfo")
     rank = distributed.get("rank") if isinstance(distributed, dict) else None
-    if isinstance(rank, int):
+    if _is_number(rank, MOST_RANKS):
         return rank
     match = _RANK_IN_NAME.search(name.rpartition("/")[2])
     return int(match[1]) if match else None
 
 
+def _is_number(value: Any, below: int) -> TypeGuard[int]:
+    """Tell whether a value is an integer of a range that it can have."""
+    return type(value) is int and 0 <= value < below
+
+
 def _world_size(metadata: Mapping[str, Any]) -> int | None:
     distributed = metadata.get("distributedInfo")
     size = distributed.get("world_size") if isinstance(distributed, dict) else None
-    return size if isinstance(size, int) else None
+    return size if _is_number(size, MOST_RANKS) else None
 
 
 def _gpus(metadata: Mapping[str, Any]) -> list[Gpu]:
     found = []
     properties = metadata.get("deviceProperties")
     for device in properties if isinstance(properties, list) else ():
-        if not isinstance(device, dict) or not isinstance(device.get("id"), int):
+        if not isinstance(device, dict) or not _is_number(device.get("id"), 1 << 31):
             continue
         major, minor = device.get("computeMajor"), device.get("computeMinor")
         memory, processors = device.get("totalGlobalMem"), device.get("numSms")
         found.append(
             Gpu(
                 device=device["id"],
-                name=str(device.get("name", "")),
-                memory_bytes=memory if isinstance(memory, int) else None,
-                compute_capability=(major, minor) if isinstance(major, int) and isinstance(minor, int) else None,
-                multiprocessors=processors if isinstance(processors, int) else None,
+                name=name if isinstance(name := device.get("name"), str) else "",
+                memory_bytes=memory if _is_number(memory, MOST_BYTES) else None,
+                compute_capability=(major, minor) if _is_number(major, 1000) and _is_number(minor, 1000) else None,
+                multiprocessors=processors if _is_number(processors, 1 << 20) else None,
             )
         )
     return found
@@ -259,15 +274,15 @@ def _versions(metadata: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     for key, name in _VERSIONS.items():
         value = metadata.get(key)
-        if name in ("cuda", "cuda_driver") and isinstance(value, int):
+        if name in ("cuda", "cuda_driver") and _is_number(value, 1 << 31):
             found[name] = f"{value // 1000}.{value % 1000 // 10}"
-        elif isinstance(value, (int, str)):
+        elif isinstance(value, str) or _is_number(value, 1 << 63):
             found[name] = str(value)
     return found
 
 
 def _unix_origin(base: Any, origin: int) -> int | None:
-    if isinstance(base, int):
+    if _is_number(base, FURTHEST_NS) and abs(base + origin) < FURTHEST_NS:
         return base + origin
     # Without a base the times are microseconds since 1970, if they look like that.
-    return origin if origin > 10**18 else None
+    return origin if 10**18 < origin < FURTHEST_NS else None

@@ -6,14 +6,18 @@ run the caller's main module again.  Only this module writes to their pipes.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import selectors
+import signal
 import subprocess
 import sys
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+from tbperf.errors import TbperfError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -51,7 +55,8 @@ def run_side_by_side(
             worker.wait()
             for pipe in (worker.stdin, worker.stdout):
                 if pipe is not None:
-                    pipe.close()
+                    with contextlib.suppress(BrokenPipeError):  # a task that it did not take in any more
+                        pipe.close()
 
 
 def _start(workers: int) -> list[subprocess.Popen[bytes]]:
@@ -59,6 +64,8 @@ def _start(workers: int) -> list[subprocess.Popen[bytes]]:
     package = str(Path(__file__).parents[2])
     code = f"import sys; sys.path.insert(0, {package!r}); from tbperf.readers.workers import _serve; _serve()"
     pool = []
+    # Ctrl-C at a terminal reaches all processes; it is for the one that asked to end the others.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         for _ in range(workers):
             pool.append(  # noqa: PERF401 - those that did start are kept where a later one does not
@@ -68,6 +75,8 @@ def _start(workers: int) -> list[subprocess.Popen[bytes]]:
             )
     except OSError:
         pass
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return pool
 
 
@@ -108,17 +117,27 @@ def _distribute(
 
 def _write(pipe: BinaryIO | Any, message: Any) -> None:
     data = pickle.dumps(message, protocol=5)
-    pipe.write(len(data).to_bytes(8, "little"))
-    pipe.write(data)
-    pipe.flush()
+    try:
+        pipe.write(len(data).to_bytes(8, "little"))
+        pipe.write(data)
+        pipe.flush()
+    except BrokenPipeError as error:
+        raise _gone() from error
+
+
+class OtherSideGoneError(TbperfError):
+    """A worker has ended before its work, or nobody waits for its results any more."""
+
+
+def _gone() -> OtherSideGoneError:
+    return OtherSideGoneError("a worker process ended early", "was it killed, or is memory short?  --jobs 1 needs less")
 
 
 def _read(pipe: BinaryIO | Any) -> Any:
-    """Read a message; EOFError where the other side is gone."""
     size = pipe.read(8)
     data = pipe.read(int.from_bytes(size, "little")) if len(size) == 8 else b""  # noqa: PLR2004
     if not data:
-        raise EOFError("a worker process ended early: was it killed, or is memory short?")
+        raise _gone()
     return pickle.loads(data)  # noqa: S301 - from a process that this module started
 
 
@@ -126,12 +145,14 @@ def _serve() -> None:
     """Answer tasks until the other side goes."""
     tasks, results = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr
-    while True:
-        try:
+    try:
+        while True:
             number, function, task = _read(tasks)
-        except EOFError:
-            return
-        try:
-            _write(results, (number, function(*task), None))
-        except Exception as error:  # noqa: BLE001 - it is raised in the process that asked
-            _write(results, (number, None, error))
+            try:
+                _write(results, (number, function(*task), None))
+            except OtherSideGoneError:
+                raise
+            except Exception as error:  # noqa: BLE001 - it is raised in the process that asked
+                _write(results, (number, None, error))
+    except OtherSideGoneError:
+        os._exit(0)  # without a last attempt to write what is left

@@ -11,7 +11,8 @@ from tbperf.comparison.recorded import LOG
 from tbperf.comparison.result import ADDED, CHANGED, GONE, LESS, MORE, NOISE, UNKNOWN
 from tbperf.comparison.verdict import part_words
 from tbperf.findings.words import CAUSES, format_ms
-from tbperf.render.text import Page, kernel_name, printable
+from tbperf.printable import printable
+from tbperf.render.text import Page, kernel_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

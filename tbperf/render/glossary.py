@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from tbperf.findings.diagnose import RULES
@@ -102,8 +103,12 @@ TERMS = {
 }
 
 
-def words() -> dict[str, Any]:
-    """Return all that explains a report: owners, causes, terms, the pages of rules, the meaning of each field."""
+@functools.cache
+def words() -> Mapping[str, Any]:
+    """Return all that explains a report: owners, causes, terms, the pages of rules, the meaning of each field.
+
+    Asked for once a page, and made once: the meaning of fields is read from the source.
+    """
     return {
         "owners": OWNERS,
         "causes": {

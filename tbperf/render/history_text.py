@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from tbperf.findings.words import CAUSES, format_ms, format_share
-from tbperf.render.text import Page, printable
+from tbperf.printable import printable
+from tbperf.render.text import Page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

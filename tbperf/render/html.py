@@ -20,6 +20,7 @@ from tbperf import __version__
 from tbperf.errors import TraceFormatError
 from tbperf.render.compare_text import TITLES, part_title
 from tbperf.render.glossary import words
+from tbperf.render.jsonfile import encode_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,7 +92,7 @@ _ESCAPED = re.compile("[" + "".join(_ESCAPES) + "]")
 
 def embeddable(document: Any) -> str:
     """Return JSON that can neither end the script element which it stands in nor open another."""
-    return _ESCAPED.sub(lambda match: _ESCAPES[match[0]], msgspec.json.encode(document).decode())
+    return _ESCAPED.sub(lambda match: _ESCAPES[match[0]], encode_json(document).decode())
 
 
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w-]+\.js)";\n', re.MULTILINE)

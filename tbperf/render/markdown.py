@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from tbperf.findings.trust import about_profiling
 from tbperf.findings.words import CAUSES, WORK, format_bytes, format_ms, format_share
-from tbperf.render.text import kernel_name, printable
+from tbperf.printable import printable
+from tbperf.render.text import kernel_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -204,6 +205,8 @@ def _seen(trace: TraceReport) -> Iterator[str]:
     unseen = dict.fromkeys(markdown_prose(skipped.reason) for skipped in trace.skipped)
     if unseen:
         yield f"Not seen: {'; '.join(unseen)}."
+    for note in trace.notes:
+        yield f"Note: {markdown_prose(note)}."
 
 
 def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -218,9 +221,16 @@ def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> It
 _MARKUP = re.compile(r"([\\`*_\[\]|~#@])")
 
 
+_LINK = re.compile(r"((?:\b(?:https?|ftp|file|mailto|xmpp|data|javascript):)|\bwww(?=\.))", re.IGNORECASE)
+"""How an address begins that renderers turn into a link."""
+_NOTHING = "\u200b"
+"""A space of no width: it parts what would be read together."""
+
+
 def markdown_prose(text: str) -> str:
-    """Show text that may come from a trace as itself: no markup, no HTML, no mention of anybody."""
-    return _MARKUP.sub(r"\\\1", html.escape(printable(text), quote=False)).replace("\\@", "@\u200b")
+    """Show text that may come from a trace as itself: no markup, no HTML, no link, no mention of anybody."""
+    escaped = _MARKUP.sub(r"\\\1", html.escape(printable(text), quote=False))
+    return _LINK.sub(rf"\1{_NOTHING}", escaped.replace("\\@", f"@{_NOTHING}"))
 
 
 def _code(text: str) -> str:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from tbperf.findings.trust import about_profiling
 from tbperf.findings.words import CAUSES, WORK, format_bytes, format_ms, format_number, format_share
+from tbperf.printable import printable
 from tbperf.render.sections import ON_ONE_SCREEN, SECTIONS
 
 if TYPE_CHECKING:
@@ -80,13 +81,6 @@ def render_text(
 
 _OF_ALL_TRACES = ("ranks", "findings", "seen")
 _CAUTIONS = 3
-
-
-def printable(text: str) -> str:
-    """Show control characters as their code: names in traces are not to be trusted."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 _DECORATION = re.compile(r"\(anonymous namespace\)::|\bat::native::|\bat::detail::|^void |\bc10::|\bstd::")
@@ -879,7 +873,8 @@ def _unseen(trace: TraceReport) -> Iterator[str]:
 
 
 def _label(trace: TraceReport) -> str:
-    parts = [trace.phase or "", f"rank {trace.rank}" if trace.rank is not None else ""]
+    phase = _clip(printable(trace.phase or ""), 40)
+    parts = [phase, f"rank {trace.rank}" if trace.rank is not None else ""]
     return " ".join(filter(None, parts)) or _clip(printable(trace.path.rpartition("/")[2]), 40)
 
 

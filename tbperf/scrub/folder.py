@@ -18,12 +18,12 @@ from tbperf.readers.run import NAME as RUN_FILE
 from tbperf.scrub.allowed import HARDWARE_HEADER, HARDWARE_ROW, LOADED_BATCH, LOGGED_STEP, RUN, RUN_ENTRIES
 from tbperf.scrub.kineto import copy_trace
 from tbperf.scrub.nsys import copy_database
-from tbperf.scrub.packing import opened
 from tbperf.scrub.values import kept_entries, read_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from tbperf.readers import Source
     from tbperf.scrub.values import Copy, Rule
 
     Write = Callable[[Path, Path, Copy], None]
@@ -35,13 +35,22 @@ _LEFT_OUT = frozenset(("plugins", "tbperf", "journal"))
 """Folders in a run folder that hold copies for TensorBoard, and what its processes reported."""
 
 _FILES = re.compile(
-    r"(?P<stem>.*?)(?P<ending>(?:\.pt\.trace)?\.json(?:\.gz|\.bz2|\.xz|\.zst)?|\.sqlite)", re.DOTALL | re.IGNORECASE
+    r"(?P<stem>.*?)(?P<ending>(?:\.pt\.trace)?\.json(?:\.gz|\.bz2|\.xz|\.zst)?|\.sqlite(?P<packed>\.gz|\.bz2|\.xz|\.zst)?)",
+    re.DOTALL | re.IGNORECASE,
 )
 _OF_RECORDER = re.compile(r"(?P<host>.*)(?P<numbers>_\d{1,10}(?:_rank\d{1,6})?\.\d{1,20})", re.DOTALL)
 
 
+def copied_by(head: bytes) -> Callable[[Source, Path, Copy], None] | None:
+    """Return what copies a file whose contents begin like this; None for what is no recording."""
+    if head.startswith(SQLITE_MAGIC):
+        return copy_database
+    return copy_trace if looks_like_json(head) else None
+
+
 def copy_folder(source: Path, target: Path, copy: Copy) -> None:
-    """Write what stays of a folder into an empty one.  Raises TraceFormatError where nothing in it is known."""
+    """Write what stays of a folder into a new one.  Raises TraceFormatError where nothing in it is known."""
+    target.mkdir()
     files = sorted(path for path in source.rglob("*") if not path.is_dir() or path.is_symlink())
     runs = {path.parent for path in files if path.name == RUN_FILE}
     places = _places(source, files)
@@ -70,10 +79,8 @@ def _writer(path: Path, source: Path, runs: set[Path]) -> Write | None:
 def _writer_of_trace(path: Path) -> Write | None:
     if not _FILES.fullmatch(path.name):
         return None
-    head = file_source(path).first_bytes()
-    if head.startswith(SQLITE_MAGIC):
-        return copy_database
-    return _copy_trace if looks_like_json(head) else None
+    copied = copied_by(file_source(path).first_bytes())
+    return None if copied is None else lambda path, target, copy: copied(file_source(path), target, copy)
 
 
 def _is_written(write: Write, path: Path, target: Path, copy: Copy) -> bool:
@@ -87,29 +94,25 @@ def _is_written(write: Write, path: Path, target: Path, copy: Copy) -> bool:
     return True
 
 
-def _copy_trace(path: Path, target: Path, copy: Copy) -> None:
-    with opened(target) as out:
-        copy_trace(file_source(path), out, copy)
-
-
 # The files that docs/run-folder.md describes
 
 
 def _copy_run(path: Path, target: Path, copy: Copy) -> None:
-    content = read_object(path.read_bytes())
+    with file_source(path).open() as file:
+        content = read_object(file.read())
     if content is None:
         raise TraceFormatError(f"{path}: cannot be read", "is it whole?")
     target.write_bytes(b"{\n%b\n}\n" % b",\n".join(kept_entries(RUN, RUN_ENTRIES, content, copy)))
 
 
 def _copy_steps(path: Path, target: Path, copy: Copy) -> None:
-    with path.open("rb") as log, target.open("xb") as out:
+    with file_source(path).open() as log, target.open("xb") as out:
         for line in log:
             out.write(_object_line(LOGGED_STEP, "entries of the step log", line, copy))
 
 
 def _copy_hardware(path: Path, target: Path, copy: Copy) -> None:
-    with path.open("rb") as log, target.open("xb") as out:
+    with file_source(path).open() as log, target.open("xb") as out:
         out.write(_object_line(HARDWARE_HEADER, "entries of the hardware log", log.readline(), copy))
         for line in log:
             kept = HARDWARE_ROW.kept(line.strip(), copy)
@@ -158,7 +161,7 @@ def _places(source: Path, files: list[Path]) -> dict[Path, Path]:
         found = _FILES.fullmatch(path.name)
         if found is None or path.name == RUN_FILE:
             return path.name
-        ending = found["ending"].lower().replace(".zst", ".gz")
+        ending = found["ending"].lower().removesuffix(found["packed"] or "")  # a database is unpacked
         if own := _own(found):
             return hosts[own["host"]] + own["numbers"] + ending
         rank = rank_of({}, path.name)

@@ -14,10 +14,12 @@ from tbperf.errors import TraceFormatError
 from tbperf.readers.chrome import Cut, cut_stream, decode, repaired_text
 from tbperf.readers.kineto import rank_of
 from tbperf.scrub.allowed import EVENTS, LABELS, METADATA, METADATA_ENTRIES
+from tbperf.scrub.packing import opened
 from tbperf.scrub.values import NUMBER, kept_entries, read_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from tbperf.readers import Source
     from tbperf.scrub.values import Copy, Rule
@@ -47,8 +49,13 @@ _EVENT = msgspec.json.Decoder(_Event)
 _ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-def copy_trace(source: Source, out: IO[bytes], copy: Copy) -> None:
+def copy_trace(source: Source, target: Path, copy: Copy) -> None:
     """Write what stays of a trace.  One that breaks off gives a copy that breaks off, so that it is read as such."""
+    with opened(target) as out:
+        _copy(source, out, copy)
+
+
+def _copy(source: Source, out: IO[bytes], copy: Copy) -> None:
     parts, writer = Cut(), _Writer(copy)
     with source.open() as file:
         pieces = cut_stream(source.blocks(file), parts)

@@ -8,15 +8,17 @@ import sqlite3
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from tbperf.errors import TraceFormatError
+from tbperf.errors import TraceFormatError, UsageError
 from tbperf.readers.nsys import processes_worth_a_report
 from tbperf.readers.nsys.store import PROCESS_SHIFT, SqliteStore, process_column
 from tbperf.scrub.allowed import EXPORT_METADATA, TABLES, Table
+from tbperf.scrub.packing import is_packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tbperf.readers import Source
     from tbperf.scrub.values import Copy
 
 _STRINGS = "StringIds"
@@ -26,9 +28,11 @@ _TYPES = ("INTEGER", "INT", "REAL", "TEXT")
 _ENCODINGS = {"UTF-8": "utf-8", "UTF-16le": "utf-16-le", "UTF-16be": "utf-16-be"}
 
 
-def copy_database(source: Path, target: Path, copy: Copy) -> None:
+def copy_database(source: Source, target: Path, copy: Copy) -> None:
     """Write what stays of an export.  Nothing else ever gets into the new file, not even into a page that is free."""
-    with contextlib.closing(SqliteStore(source)) as store:
+    if is_packed(target):
+        raise UsageError(f"{target}: a database is written as it is", f"name the copy {target.with_suffix('').name}")
+    with source.on_disk() as path, contextlib.closing(SqliteStore(path, source.name)) as store:
         own = processes_worth_a_report(store)
         tables = {name: store.stored_as(name) for name in store.columns}
         kept = {name: stored for name, stored in tables.items() if _is_listed(name, stored)}
@@ -38,7 +42,7 @@ def copy_database(source: Path, target: Path, copy: Copy) -> None:
                 _Export(database, store.address, own, copy).write(kept)
         except sqlite3.Error as error:
             raise TraceFormatError(
-                f"{source}: the database cannot be read: {error}", "export the report again, and scrub that"
+                f"{source.name}: the database cannot be read: {error}", "export the report again, and scrub that"
             ) from error
 
 

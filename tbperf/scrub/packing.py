@@ -9,12 +9,14 @@ import lzma
 from typing import IO, TYPE_CHECKING, Any
 
 from tbperf.errors import UsageError
+from tbperf.readers.unwrap import ZSTD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 _LEVEL = 6
+_MODULES: dict[str, Any] = {".bz2": bz2, ".xz": lzma, ".zst": ZSTD}
 
 
 @contextlib.contextmanager
@@ -26,15 +28,19 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             # Neither the name of the file nor the time goes into the header.
             with gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packed:
                 yield packed  # type: ignore[misc]
-        elif path.suffix in (".bz2", ".xz"):
-            module: Any = {".bz2": bz2, ".xz": lzma}[path.suffix]
+        elif module := _MODULES.get(path.suffix):
             with module.open(file, "wb") as packed:
                 yield packed
         else:
             yield file
 
 
+def is_packed(path: Path) -> bool:
+    """Tell whether a name promises that a file is compressed."""
+    return path.suffix == ".gz" or path.suffix in _MODULES
+
+
 def check_name(path: Path) -> None:
-    """Raise UsageError for a name that promises a compression which is not written."""
-    if path.suffix == ".zst":
-        raise UsageError(f"{path}: zstd is read, and not written", "name the copy .json.gz or .json.xz")
+    """Raise UsageError for a name that promises a compression which is not at hand."""
+    if path.suffix == ".zst" and ZSTD is None:
+        raise UsageError(f"{path}: zstd is not at hand", "name the copy .json.gz, or `pip install backports.zstd`")

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_TRACE = (".pt.trace.json", ".pt.trace.json.gz")
-_PERHAPS = (".json", ".json.gz", ".sqlite")
+_PACKED = ("", ".gz", ".zst", ".bz2", ".xz")
+_TRACE = tuple(f".pt.trace.json{packed}" for packed in _PACKED)
+_PERHAPS = (*(f".json{packed}" for packed in _PACKED), ".sqlite")
 _RUN = "run.json"
 _LEFT_OUT = {"plugins"}
 """Folders of TensorBoard's plugins: exports of traces, not recordings."""
 _TOGETHER = range(2, 65)
 """So many traces of one folder are offered as one report, too: they may be ranks of a job."""
-_REMOTE = re.compile(r"[a-zA-Z][0-9a-zA-Z.]*://")
+_REMOTE = re.compile(r"\A[a-zA-Z][0-9a-zA-Z.]*://")
 
 
 @dataclass(frozen=True)

@@ -114,12 +114,21 @@ def _sources(path: Path, failed: list[TbperfError]) -> Iterator[Source]:
     first = True
     try:
         for source in find_traces(path):
+            _require_file(source, path)
             yield source
             first = False
     except TraceFormatError as error:
         if first:
             raise
         failed.append(error)
+
+
+def _require_file(source: Source, path: Path) -> None:
+    if source.passing and not path.is_file():
+        raise TraceFormatError(
+            f"{source.name}: exports lie beside their trace, which must be a file of its own for that",
+            "write it to a file first",
+        )
 
 
 def require_tensorboard() -> None:
@@ -134,10 +143,11 @@ def require_tensorboard() -> None:
 
 def _home(source: Source, path: Path) -> Path:
     """Return the folder that exports of a trace belong to: its run's, else its own."""
-    if source.path is None:
+    lasting = source.lasting_path
+    if lasting is None:
         return path.parent
-    run = find_run(source.path)
-    return Path(run.folder) if run else source.path.parent
+    run = find_run(lasting)
+    return Path(run.folder) if run else lasting.parent
 
 
 @dataclass(frozen=True)
@@ -166,7 +176,7 @@ class _Places:
 
     def _next(self, trace: Trace, source: Source, path: Path, home: Path) -> _Place:
         own = _plain(_stem(source.name))
-        together = trace.rank is not None and (source.path is None or path.is_dir())
+        together = trace.rank is not None and (source.lasting_path is None or path.is_dir())
         label = _label(trace, home) or (_plain(_stem(path.name)) if together else own)
         host = own if trace.rank is None else f"rank{trace.rank}"
         key = f"{home}/{label}", "" if trace.rank is None else host
@@ -350,7 +360,7 @@ _LEDGER = Path("plugins", "tbperf", "exports.json")
 
 
 def _stamp(source: Source, path: Path) -> str:
-    status = (source.path or path).stat()
+    status = (source.lasting_path or path).stat()
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 

@@ -292,8 +292,11 @@ def test_names_that_a_version_lacks_are_noted_and_the_program_runs(run_tbperf, p
 
 def test_without_torch_the_program_runs_and_the_reason_is_told_once(run_tbperf, plain_environment, tmp_path):
     predictor = (
+        "import types\n"
         "class BasePredictor:\n"
-        "    def stream_inference(self):\n        yield 1\n        yield 2\n"
+        "    args, dataset, model = types.SimpleNamespace(mode='predict'), [], None\n"
+        "    def stream_inference(self):\n"
+        "        self.run_callbacks('on_predict_start')\n        yield 1\n        yield 2\n"
         "    def run_callbacks(self, event):\n        pass\n"
     )
     stand_in(tmp_path, predictor=predictor)

@@ -2,7 +2,9 @@
 
 import contextlib
 import pickle
+import threading
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -32,6 +34,15 @@ class Seen(Ranges):
             self.depth -= 1
 
 
+class Pass(NamedTuple):
+    """A pass over batches, on the thread of the test."""
+
+    phase: str
+    model: object
+    ranges: Ranges
+    running_on: int | None
+
+
 class Watch:
     """What watches modules, and what it said."""
 
@@ -39,11 +50,14 @@ class Watch:
         self.ranges = ranges or Seen()
         self.notes = []
         self.guard = Guard(lambda _error, _trace: self.calls.end())
-        self.calls = ModuleCalls(self.ranges, self.guard, lambda _event, text: self.notes.append(text), which)
+        self.calls = ModuleCalls(self.guard, lambda _event, text: self.notes.append(text), which)
+
+    def owner(self, model):
+        return Pass("train", model, self.ranges, threading.get_ident())
 
     @contextlib.contextmanager
     def over(self, model):
-        self.calls.begin("train", model)
+        self.calls.begin(self.owner(model))
         try:
             yield self.ranges
         finally:
@@ -142,6 +156,15 @@ def test_other_models_of_the_same_classes_are_not_seen():
     assert not seen.opened
 
 
+def test_calls_on_another_thread_than_the_pass_own_are_not_seen():
+    watch, net = Watch(), Net()
+    with watch.over(net) as seen:
+        other = threading.Thread(target=net, args=(torch.ones(1, 2),))
+        other.start()
+        other.join()
+    assert seen.opened == []
+
+
 def test_an_exception_of_the_program_passes_through_and_closes_what_was_open():
     watch, net = Watch(), Net()
     with watch.over(net) as seen:
@@ -171,14 +194,14 @@ def test_a_failure_while_classes_are_wrapped_leaves_all_as_they_were(monkeypatch
     watch, wrapped = Watch(), []
     shown = watch.calls._shown
 
-    def second_fails(call):
+    def second_fails(call, owner):
         wrapped.append(call)
         if len(wrapped) == 2:
             raise OSError("ours")
-        return shown(call)
+        return shown(call, owner)
 
     monkeypatch.setattr(watch.calls, "_shown", second_fails)
-    watch.guard(watch.calls.begin, "train", Net())
+    watch.guard(watch.calls.begin, watch.owner(Net()))
     assert watch.guard.tripped
     assert not [kind for kind in (Block, Twice, Head, torch.nn.Identity) if "__call__" in vars(kind)]
 

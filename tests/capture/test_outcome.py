@@ -70,3 +70,34 @@ def test_what_a_version_lacks_is_noted_once(folder):
     journal(folder, missing, missing, window(4))
     (note,) = read_outcome(folder, [])["notes"]
     assert note == "not found in this version, and not recorded: engine.trainer.BaseTrainer.run_callbacks"
+
+
+def slowdown_of(folder, rows):
+    lines = [
+        {"phase": "train", "step": step, "dur_ns": dur, "stages": stages, "profiler": state, "recorder_ns": 0}
+        for step, (dur, stages, state) in enumerate(rows)
+    ]
+    (folder / "steps.1.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    journal(folder)
+    return read_outcome(folder, [])["steps"]["train"]["slowdown"]
+
+
+LIGHT, HEAVY = {"forward": 1}, {"forward": 1, "optimizer": 1}
+
+
+def test_a_profiled_step_is_compared_with_others_of_its_kind(folder):
+    """The window lies where each step moves the weights, most other steps do not."""
+    rows = [(150, HEAVY, "off")] * 7 + [(165, HEAVY, "active")] * 4 + [(100, LIGHT, "off")] * 50
+    assert slowdown_of(folder, rows) == pytest.approx(1.1)
+
+
+def test_a_profiled_step_is_compared_with_those_next_to_it(folder):
+    """The run gets faster and faster."""
+    rows = [(1000 - step, LIGHT, "active" if 300 <= step < 308 else "off") for step in range(600)]
+    assert slowdown_of(folder, rows) == pytest.approx(1, abs=0.02)
+
+
+def test_what_profiling_costs_is_unknown_where_no_step_is_like_the_profiled_ones(folder):
+    rows = [(150, HEAVY, "active")] * 8 + [(100, LIGHT, "off")] * 50
+    assert slowdown_of(folder, rows) is None
+    assert slowdown_of(folder, [(100, LIGHT, "active")] * 8 + [(100, LIGHT, "beside")] * 50) is None

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tbperf_inside.windows import Plan, Position, Schedule
+from tbperf_inside.schedule import Plan, Position, Schedule
 
 TRAIN = Plan(wait=3, warmup=1, active=8)
 
@@ -78,6 +78,15 @@ def test_repeated_windows_wait_for_the_queue_again():
     assert recorded(plan, [100], queue=10) == [[11, 12], [24, 25]]
 
 
+def test_windows_keep_their_distance():
+    plan = Plan(wait=4, warmup=1, active=2, repeat=3, gap=10, settle=False)
+    assert recorded(plan, [100]) == [[5, 6], [18, 19], [31, 32]]
+    schedule = Schedule(plan._replace(gap=1000))
+    schedule.recorded(2, 7)
+    assert not schedule.is_near(Position(step=7, passed=7))
+    assert schedule.is_near(Position(step=990, passed=990))
+
+
 def test_an_explicit_wait_overrules_what_the_loader_and_the_optimizer_suggest():
     plan = Plan(wait=5, warmup=2, active=2, settle=False)
     assert recorded(plan, [100], queue=50, every=16) == [[7, 8]]
@@ -91,6 +100,17 @@ def test_chosen_steps_are_recorded_across_epochs_whatever_the_rest_says():
     assert recorded(TRAIN._replace(steps=(8, 11)), [10, 10]) == [[8, 9], [10, 11]]
     assert recorded(TRAIN._replace(steps=(0, 0)), [10]) == [[0]]
     assert recorded(TRAIN._replace(steps=(50, 60)), [10]) == []
+
+
+def test_after_some_windows_without_a_trace_no_more_are_tried():
+    for plan in (TRAIN, TRAIN._replace(steps=(10, 90))):
+        schedule, at = Schedule(plan), Position(step=20, passed=20, left=80)
+        for _ in range(3):
+            assert schedule.decide(at) is not None
+            assert schedule.is_near(at)
+            schedule.dropped()
+        assert schedule.decide(at) is None
+        assert not schedule.is_near(at)
 
 
 def test_a_window_is_near_until_all_are_recorded_or_long_before_chosen_steps():

@@ -28,14 +28,14 @@ class Drawn(Ranges):
         self.text += f"){token} "
 
 
-def machine():
+def machine(outside=None):
     clock, ranges = Clock(), Drawn()
-    return StageMachine(ranges, clock, clock), clock, ranges
+    counted = [] if outside is None else outside
+    return StageMachine(ranges, lambda *stage: counted.append(stage), clock, clock), clock, ranges
 
 
 def test_leaves_of_a_step_sum_to_its_duration_and_repeat_under_one_name():
     stages, clock, _ = machine()
-    stages.enter_frame()
     clock.now = 100
     stages.begin_step("step", "dataload")
     for clock.now, leaf in ((110, "loop"), (115, "forward"), (145, "loop")):
@@ -46,7 +46,6 @@ def test_leaves_of_a_step_sum_to_its_duration_and_repeat_under_one_name():
 
 def test_a_nested_stage_is_not_counted_again_in_the_stage_around_it():
     stages, clock, _ = machine()
-    stages.enter_frame()
     stages.begin_step("step", "optimizer")
     clock.now = 10
     depth = stages.open("ema")
@@ -58,7 +57,6 @@ def test_a_nested_stage_is_not_counted_again_in_the_stage_around_it():
 
 def test_a_leaf_closes_what_is_still_open_inside_the_last_one():
     stages, _, ranges = machine()
-    stages.enter_frame()
     stages.begin_step("step", "forward")
     depth = stages.open("nms")
     stages.leaf("loss")
@@ -66,58 +64,51 @@ def test_a_leaf_closes_what_is_still_open_inside_the_last_one():
     assert ranges.text == "step(forward(nms()nms )forward loss("
 
 
-def test_a_pass_inside_a_callback_of_another_leaves_the_others_stages_alone():
-    stages, clock, ranges = machine()
-    stages.enter_frame()
-    stages.begin_step("outer", "callbacks")
-    inner = stages.enter_frame()
-    stages.begin_step("inner", "inference")
-    clock.now = 7
-    stages.end_step()
-    stages.leave_frame(inner)
-    clock.now = 9
-    assert stages.end_step() == (0, 9, {"callbacks": 9})
-    assert ranges.text == "outer(callbacks(inner(inference()inference )inner )callbacks )outer "
-
-
-def test_leaving_a_pass_drops_its_unfinished_step_and_the_passes_inside_it():
+def test_closing_everything_drops_an_unfinished_step_and_keeps_the_ranges_balanced():
     stages, _, ranges = machine()
-    outer = stages.enter_frame()
-    stages.begin_step("outer", "consumer")
-    stages.enter_frame()
-    stages.begin_step("inner", "inference")
-    stages.leave_frame(outer)
-    assert stages.frame is None
+    stages.open("validate")
+    stages.begin_step("step", "inference")
+    stages.open("nms")
+    stages.close_all()
     assert stages.depth == 0
+    assert not stages.in_step
+    assert stages.leaf_name is None
     assert stages.end_step() is None
-    assert ranges.text == "outer(consumer(inner(inference()inference )inner )consumer )outer "
+    assert ranges.text == "validate(step(inference(nms()nms )inference )step )validate "
 
 
-def test_closing_a_stage_ends_a_pass_that_an_exception_left_open_inside_it():
+def test_closing_a_stage_ends_a_step_that_an_exception_left_open_inside_it():
     stages, _, ranges = machine()
     depth = stages.open("validate")
-    stages.enter_frame()
     stages.begin_step("step", "inference")
     stages.close_to(depth)
-    assert stages.frame is None
+    assert not stages.in_step
     assert ranges.text == "validate(step(inference()inference )step )validate "
 
 
-def test_stages_outside_of_steps_are_counted():
+def test_a_step_can_end_where_its_last_stage_began():
     stages, clock, _ = machine()
-    for _ in range(2):
-        outer = stages.open("validate")
-        clock.now += 5
-        inner = stages.open("load_model")
-        clock.now += 3
-        stages.close_to(inner)
-        stages.close_to(outer)
-    assert stages.outside == {"validate": (2, 10), "load_model": (2, 6)}
+    stages.begin_step("step", "inference")
+    clock.now = 10
+    stages.leaf("consumer")
+    clock.now = 500
+    assert stages.end_step(before_leaf=True) == (0, 10, {"inference": 10, "consumer": 0})
+
+
+def test_stages_outside_of_steps_are_counted():
+    outside = []
+    stages, clock, _ = machine(outside)
+    outer = stages.open("validate")
+    clock.now += 5
+    inner = stages.open("load_model")
+    clock.now += 3
+    stages.close_to(inner)
+    stages.close_to(outer)
+    assert outside == [("load_model", 3), ("validate", 5)]
 
 
 def test_outside_of_a_step_a_leaf_is_nothing():
     stages, _, ranges = machine()
-    stages.enter_frame()
     stages.leaf("forward")
     assert ranges.text == ""
 
@@ -132,21 +123,19 @@ def assert_balanced(text):
     assert opened == []
 
 
-actions = st.sampled_from(["enter", "leave", "begin", "end", "leaf", "open", "close", "tick"])
+actions = st.sampled_from(["begin", "end", "leaf", "open", "close", "close all", "tick"])
 
 
 @given(st.lists(actions, max_size=60))
 def test_whatever_the_order_ranges_nest_and_stages_sum_to_their_step(order):
     stages, clock, ranges = machine()
-    frames, depths = [], []
+    depths = []
     for action in order:
         clock.now += 1
-        if action == "enter":
-            frames.append(stages.enter_frame())
-        elif action == "leave" and frames:
-            stages.leave_frame(frames.pop())
-        elif action == "begin" and stages.frame:
+        if action == "begin":
             stages.begin_step("step", "dataload")
+        elif action == "close all":
+            stages.close_all()
         elif action == "end":
             times = stages.end_step()
             assert times is None or sum(times.stages.values()) == times.dur_ns

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from tbperf.errors import TraceFormatError
+from tbperf.readers.files import file_source, open_regular
 from tbperf.readers.nsys import convert
 from tbperf.readers.nsys.arrow import (
     ARROW_FILE_MAGIC,
@@ -28,7 +31,14 @@ if TYPE_CHECKING:
     from tbperf.readers.nsys.store import Store
     from tbperf.trace import Trace
 
-__all__ = ["NsysReader", "find_recordings", "is_folder_of_tables", "processes_worth_a_report", "some_table"]
+__all__ = [
+    "SQLITE_SUFFIX",
+    "NsysReader",
+    "is_folder_of_tables",
+    "is_recording",
+    "processes_worth_a_report",
+    "some_table",
+]
 
 _LOOK_ALIKES = {
     "nvprof": ("StringTable", "CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL", "CUPTI_ACTIVITY_KIND_MARKER"),
@@ -42,21 +52,21 @@ _EXPORT_AGAIN = "export it with `nsys export --type sqlite --lazy=false REPORT.n
 
 
 _STATS = re.compile(rb"Time ?\(%\)[,\s]+Total Time \(ns\)|Total \(MB\)[,\s]+Count")
+SQLITE_SUFFIX = ".sqlite"
 _TABLE_MAGIC = (PARQUET_MAGIC, ARROW_FILE_MAGIC, ARROW_STREAM_MAGIC)
 
 
-def find_recordings(folder: Path) -> list[Path]:
-    """Return what nsys left in a folder and below it: exports, and reports that were not exported beside them."""
-    found = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir():
-            found += [path] if is_folder_of_tables(path) else []
-        elif path.suffix == ".sqlite":
-            with path.open("rb") as file:
-                found += [path] if file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC and _is_own(path) else []
-        elif path.suffix in convert.SUFFIXES and not _has_better(path):
-            found.append(path)
-    return found
+def is_recording(path: Path) -> bool:
+    """Tell whether a file in a folder is what nsys left: an export, or a report that was not exported beside itself.
+
+    What is named like one and cannot be looked into counts, so that reading it says why.
+    """
+    if path.suffix == SQLITE_SUFFIX:
+        try:
+            return file_source(path).first_bytes().startswith(SQLITE_MAGIC) and _is_own(path)
+        except TraceFormatError:
+            return True
+    return path.suffix in convert.SUFFIXES and not _has_better(path)
 
 
 def _is_own(path: Path) -> bool:
@@ -69,7 +79,7 @@ def _is_own(path: Path) -> bool:
 
 def _has_better(path: Path) -> bool:
     """Tell whether a report was exported beside itself, or a raw stream imported."""
-    better = (".sqlite", ".nsys-rep", ".qdrep") if path.suffix == ".qdstrm" else (".sqlite",)
+    better = (SQLITE_SUFFIX, ".nsys-rep", ".qdrep") if path.suffix == ".qdstrm" else (SQLITE_SUFFIX,)
     return any(path.with_suffix(suffix).exists() for suffix in better)
 
 
@@ -86,18 +96,20 @@ class NsysReader:
 
     def traces(self, source: Source) -> Iterator[Source]:
         """Yield a source for each process of an export that is worth a report."""
-        with contextlib.closing(_open(source)) as store:
-            processes = processes_worth_a_report(store)
-        if len(processes) <= 1:
-            yield dataclasses.replace(source, process=processes[0] if processes else None)
-            return
-        for process in processes:
-            yield dataclasses.replace(source, name=f"{source.name}/process {process & PID_MASK}", process=process)
+        with _on_disk(source) as lent:
+            with contextlib.closing(_open(lent)) as store:
+                processes = processes_worth_a_report(store)
+                more = len(_processes(store)) - len(processes)
+            notes = (f"processes of this recording that did less and are left out: {more:,}",) if more else ()
+            if len(processes) <= 1:
+                yield dataclasses.replace(lent, process=processes[0] if processes else None)
+                return
+            for process in processes:
+                name = f"{source.name}/process {process & PID_MASK}"
+                yield dataclasses.replace(lent, name=name, process=process, notes=notes)
 
     def read(self, source: Source, *, jobs: int, progress: Callable[[int, int], None]) -> Trace:  # noqa: ARG002 - one reads
         """Read one process."""
-        path = _path(source)
-        size = sum(part.stat().st_size for part in (path.iterdir() if path.is_dir() else [path]))
         rows = 0
 
         def told(more: int) -> None:
@@ -105,18 +117,30 @@ class NsysReader:
             rows += more
             progress(0, rows)
 
-        with contextlib.closing(_open(source)) as store:
-            if source.process is None:
-                found = processes_worth_a_report(store)
-                source = dataclasses.replace(source, process=found[0] if len(found) == 1 else None)
-            trace = build(source, size, store, told)
+        with _on_disk(source) as lent, contextlib.closing(_open(lent)) as store:
+            path = _path(lent)
+            size = sum(part.stat().st_size for part in (path.iterdir() if path.is_dir() else [path]))
+            process = lent.process
+            if process is None and len(found := processes_worth_a_report(store)) == 1:
+                process = found[0]
+            trace = build(dataclasses.replace(lent, process=process), size, store, told)
         progress(size, rows)
         return trace
 
 
+@contextlib.contextmanager
+def _on_disk(source: Source) -> Iterator[Source]:
+    """Lend a recording as a file of its own, which only databases and tables need to be."""
+    with source.on_disk() as path:
+        if path == source.path:
+            yield source
+        else:
+            yield dataclasses.replace(source, path=path, open=functools.partial(open_regular, path), passing=True)
+
+
 def _path(source: Source) -> Path:
     if source.path is None:
-        raise TraceFormatError(f"{source.name}: a database in an archive", "unpack the archive and analyze the folder")
+        raise AssertionError("a recording that was not lent as a file")
     return source.path
 
 
@@ -135,7 +159,7 @@ def _open(source: Source) -> Store:
             "nsys stats leaves a .sqlite file beside the recording: analyze that",
         )
     else:
-        store = SqliteStore(convert.exported(path) if convert.is_report(head) else path)
+        store = SqliteStore(_exported(source, path) if convert.is_report(head) else path, source.name)
     tables = store.columns.keys()
     for tool, marks in _LOOK_ALIKES.items():
         if set(store.objects) & set(marks):
@@ -150,9 +174,28 @@ def _open(source: Source) -> Store:
     return store
 
 
+def _exported(source: Source, path: Path) -> Path:
+    if source.passing:
+        raise TraceFormatError(
+            f"{source.name}: a report of Nsight Systems, which must be a file of its own to be exported", _EXPORT_AGAIN
+        )
+    return convert.exported(path)
+
+
+MOST_PROCESSES = 256
+"""Reports on more processes of one recording nobody reads, and each goes through all tables."""
+
+
 def processes_worth_a_report(store: Store) -> list[int]:
-    """Return the processes that did something on a device, called its runtime, or opened ranges; else any others."""
+    """Return the processes that did something on a device, called its runtime, or opened ranges; else any others.
+
+    Of very many, those that did most.
+    """
+    return sorted(process for process, _ in _processes(store).most_common(MOST_PROCESSES))
+
+
+def _processes(store: Store) -> Counter[int]:
     for tables in (OF_INTEREST, OF_LESS_INTEREST):
-        if found := {process for table in tables for process in store.processes(table)}:
-            return sorted(found)
-    return []
+        if found := sum((store.processes(table) for table in tables), Counter[int]()):
+            return found
+    return Counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -140,14 +141,14 @@ class ArrowStore:
             if keep is None or keep[index]:
                 yield value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else None
 
-    def processes(self, table: str) -> list[int]:
-        """Return the processes that have rows in a table."""
+    def processes(self, table: str) -> Counter[int]:
+        """Return the processes that have rows in a table, and how many."""
         of = process_column(self.columns.get(table, ()))
         if of is None:
-            return []
+            return Counter()
         owner = self._integers(self._chosen(Selection(table), [])[0], of)
-        found: list[int] = np.unique(owner[owner != NONE] >> PROCESS_SHIFT).tolist()
-        return found
+        found, rows = np.unique(owner[owner != NONE] >> PROCESS_SHIFT, return_counts=True)
+        return Counter(dict(zip(found.tolist(), rows.tolist(), strict=True)))
 
     def strings(self, ids: Ns) -> dict[int, bytes]:
         """Return the registered strings of these ids."""

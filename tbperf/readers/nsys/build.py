@@ -5,14 +5,29 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tbperf.intervals import distinct
+from tbperf.intervals import distinct, rows_by
 from tbperf.readers.beside import with_run
+from tbperf.readers.bounds import DAY_NS, FURTHEST_NS, MOST_BYTES
 from tbperf.readers.nsys.store import PID_MASK, PROCESS_SHIFT, Selection, Store
-from tbperf.trace import COPY_KINDS, HOST_MEMORY, NONE, RANGE_STYLES, TABLES, Gpu, Kind, Strings, Table, Thread, Trace
+from tbperf.readers.strays import drop_strays
+from tbperf.trace import (
+    COPY_KINDS,
+    HOST_MEMORY,
+    LONGEST_TEXT,
+    NONE,
+    RANGE_STYLES,
+    TABLES,
+    Gpu,
+    Kind,
+    Strings,
+    Table,
+    Thread,
+    Trace,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -73,17 +88,10 @@ _WARNING, _ERROR = 2, 3
 _API_VERSION = re.compile(r"_v\d{4,5}(?:_ptds|_ptsz)?$")
 """cudaLaunchKernel_v7000 is what other recorders call cudaLaunchKernel."""
 
-_OPERATOR = re.compile(
-    r"(?P<name>.+?)(?:, seq = (?P<seq>-?\d+))?(?:, op_id = (?P<op>\d+))?(?:, sizes = (?P<sizes>\[.*\]))?"
-    r"(?:, input_op_ids = .*)?$",
-    re.DOTALL,
-)
-"""Framework operators as torch.autograd.profiler.emit_nvtx writes them."""
+_NUMBERS = re.compile(r"(?:, seq = (?P<seq>-?\d+))?(?:, op_id = (?P<op>\d+))?")
+"""What torch.autograd.profiler.emit_nvtx writes behind the name of an operator."""
 
 _PATH = re.compile(r"(?:[A-Za-z]:)?[\\/](?:[^\s\\/:;,'\"]+[\\/])+[^\s\\/:;,'\"]*")
-
-_FURTHEST_NS = 1 << 61
-"""Times beyond this cannot be, and could overflow."""
 
 
 @dataclass
@@ -95,6 +103,8 @@ class _Build:
     told: Callable[[int], None]
     strings: Strings = field(default_factory=Strings)
     dropped: Counter[str] = field(default_factory=Counter)
+    out_of_range: Counter[str] = field(default_factory=Counter)
+    """Sizes that cannot be, and are read as unknown; their rows are kept."""
     events: int = 0
 
     def rows(self, table: str, columns: Sequence[str]) -> dict[str, Ns] | None:
@@ -119,11 +129,24 @@ class _Build:
         start, end = rows["start"], rows["end"]
         stray = abs_exceeds(start) | abs_exceeds(end) | (start == NONE) | (end == NONE)
         backwards = ~stray & (end < start)
-        for reason, mask in (("no_timestamp", stray), ("negative_duration", backwards)):
-            if count := int(mask.sum()):
-                self.dropped[reason] += count
-        keep = ~(stray | backwards)
+        endless = ~stray & ~backwards & (end - np.where(stray, end, start) > DAY_NS)
+        reasons = (("no_timestamp", stray), ("negative_duration", backwards), ("overflowing_duration", endless))
+        for reason, mask in reasons:
+            self.drop(reason, mask)
+        keep = ~(stray | backwards | endless)
         return rows if keep.all() else {name: values[keep] for name, values in rows.items()}
+
+    def drop(self, reason: str, mask: npt.NDArray[np.bool_]) -> None:
+        """Count what is left out."""
+        if count := int(mask.sum()):
+            self.dropped[reason] += count
+
+    def sizes(self, what: str, values: Ns, most: int = MOST_BYTES) -> Ns:
+        """Return sizes; those that cannot be are unknown, and counted."""
+        impossible = (values < NONE) | (values >= most)
+        if count := int(impossible.sum()):
+            self.out_of_range[what] += count
+        return np.where(impossible, NONE, values)
 
     def names(self, ids: Ns, tidy: Callable[[str], str] = str) -> npt.NDArray[np.int32]:
         """Return the code of the registered string of each id."""
@@ -135,7 +158,7 @@ class _Build:
 
 def abs_exceeds(times: Ns) -> npt.NDArray[np.bool_]:
     """Tell which times lie too far away to be true."""
-    far: npt.NDArray[np.bool_] = (times > _FURTHEST_NS) | (times < -_FURTHEST_NS)
+    far: npt.NDArray[np.bool_] = (times > FURTHEST_NS) | (times < -FURTHEST_NS)
     return far
 
 
@@ -155,6 +178,7 @@ def build(source: Source, size: int, store: Store, told: Callable[[int], None]) 
     raw["samples"] = list(_metrics(build_, raw["gpu"]))
     threads = _threads(build_, raw)
     joined = {name: _joined(name, parts) for name, parts in raw.items()}
+    drop_strays(joined, build_.dropped)
     origin = min((int(table["start_ns"].min()) for table in joined.values() if len(table)), default=0)
     tables = {name: table.replaced(start_ns=table["start_ns"] - origin) for name, table in joined.items()}
     unix = _first(store, "TARGET_INFO_SESSION_START_TIME", "utcEpochNs")
@@ -166,22 +190,30 @@ def build(source: Source, size: int, store: Store, told: Callable[[int], None]) 
         **tables,
         stage_pattern=None,
         accounts={},
+        more_devices=0,
+        more_devices_ns=0,
         threads=threads,
         strings=build_.strings,
         gpus=tuple(_gpus(store, process)),
         versions=_versions(store),
         run=None,
-        origin_unix_ns=None if unix is None else unix + origin,
+        origin_unix_ns=None if unix is None or abs(unix + origin) > FURTHEST_NS else unix + origin,
         resolution_ns=1,
         dropped=build_.dropped,
-        notes=(),
+        notes=(*source.notes, *_notes(build_)),
         warnings=tuple(_warnings(store, process)),
         truncated=False,
         rank=None,
         world_size=None,
         recording={},
     )
-    return with_run(trace, source.path)
+    return with_run(trace, source.lasting_path)
+
+
+def _notes(build: _Build) -> Iterator[str]:
+    if build.out_of_range:
+        counts = ", ".join(f"{what} ({count:,})" for what, count in build.out_of_range.items())
+        yield f"values that cannot be are read as unknown: {counts}"
 
 
 def _device_work(build: _Build) -> Iterator[Columns]:
@@ -190,10 +222,13 @@ def _device_work(build: _Build) -> Iterator[Columns]:
         rows = build.spans(table, *wanted)
         if rows is None:
             continue
+        nowhere = (rows["deviceId"] < 0) | (rows["deviceId"] >= _MOST_DEVICES)
+        build.drop("no_device", nowhere)
+        rows = {name: values[~nowhere] for name, values in rows.items()}
         columns: Columns = {
             **_span(rows),
             "kind": np.full(len(rows["start"]), kind, np.int8),
-            "device": _narrow(rows["deviceId"], np.int32),
+            "device": rows["deviceId"].astype(np.int32),
             "stream": rows["streamId"],
             "correlation_id": np.where(rows["correlationId"] == 0, NONE, rows["correlationId"]),
         }
@@ -203,12 +238,15 @@ def _device_work(build: _Build) -> Iterator[Columns]:
 def _kernels(build: _Build, rows: dict[str, Ns]) -> Columns:
     named = np.where(rows["demangledName"] != NONE, rows["demangledName"], rows["shortName"])
     grid, block = ([rows[side + axis] for axis in "XYZ"] for side in ("grid", "block"))
-    static, dynamic = (np.maximum(rows[part], 0) for part in ("staticSharedMemory", "dynamicSharedMemory"))
+    static, dynamic = (
+        np.maximum(build.sizes("shared memory", rows[part], 2**31), 0)
+        for part in ("staticSharedMemory", "dynamicSharedMemory")
+    )
     return {
         "name": build.names(named),
         "blocks": _product(grid),
         "block_threads": _narrow(_product(block), np.int32),
-        "registers": _narrow(rows["registersPerThread"], np.int32),
+        "registers": build.sizes("registers per thread", rows["registersPerThread"], 2**31),
         "shared_bytes": _narrow(static + dynamic, np.int32),
         "grid": _shapes(build.strings, [*grid, *block]),
     }
@@ -235,13 +273,14 @@ def _copies(build: _Build, rows: dict[str, Ns]) -> Columns:
     host = np.where(copy_kind == COPY_KINDS.index("HtoD"), source, either)
     host = np.where(copy_kind == COPY_KINDS.index("DtoH"), target, host)
     names = build.strings.codes([f"Memcpy {kind}" for kind in (*COPY_KINDS, "other")])
-    return {"name": names[copy_kind], "bytes": rows["bytes"], "copy_kind": copy_kind, "host_memory": host}
+    size = build.sizes("bytes", rows["bytes"])
+    return {"name": names[copy_kind], "bytes": size, "copy_kind": copy_kind, "host_memory": host}
 
 
 def _memsets(build: _Build, rows: dict[str, Ns]) -> Columns:
     return {
         "name": np.repeat(build.strings.codes(["Memset"]), len(rows["start"])),
-        "bytes": rows["bytes"],
+        "bytes": build.sizes("bytes", rows["bytes"]),
         "host_memory": _mapped(rows["memKind"], _HOST_MEMORY, HOST_MEMORY),
     }
 
@@ -381,21 +420,39 @@ def _domains(build: _Build, rows: dict[str, Ns], names: npt.NDArray[np.int32]) -
 def _operators_apart(strings: Strings, ranges: Columns) -> tuple[list[Columns], list[Columns]]:
     """Tell operators, whose number is part of their name, from ranges that a program opened."""
     used, at = np.unique(ranges["name"], return_inverse=True)
-    found = [(code, _OPERATOR.match(strings[code])) for code in used.tolist()]
-    is_operator = np.array([bool(match and (match["op"] or match["seq"])) for _, match in found], np.bool_)
+    found = [_read_operator(strings[code]) for code in used.tolist()]
+    is_operator = np.array([operator is not None for operator in found], np.bool_)
     if not is_operator.any():
         return [ranges], []
-    matches = [match for (_, match), operator in zip(found, is_operator.tolist(), strict=True) if operator and match]
+    operators = [operator for operator in found if operator is not None]
     place = np.cumsum(is_operator) - 1
     rows = is_operator[at]
     which = place[at[rows]]
     ops: Columns = {
         **{name: ranges[name][rows] for name in ("start_ns", "dur_ns", "thread")},
-        "name": strings.codes(match["name"] for match in matches)[which],
-        "sequence": np.array([_number(match["seq"]) for match in matches], np.int64)[which],
-        "shapes": strings.codes(match["sizes"] or "" for match in matches)[which],
+        "name": strings.codes(operator.name for operator in operators)[which],
+        "sequence": np.array([operator.sequence for operator in operators], np.int64)[which],
+        "shapes": strings.codes(operator.sizes for operator in operators)[which],
     }
     return [{name: values[~rows] for name, values in ranges.items()}], [ops]
+
+
+class _Operator(NamedTuple):
+    name: str
+    sequence: int
+    sizes: str
+
+
+def _read_operator(text: str) -> _Operator | None:
+    """Read ``aten::add, seq = 7, op_id = 12, sizes = [[2], [2]], input_op_ids = […]``; None for a name of a range."""
+    head = text.partition(", input_op_ids = ")[0]
+    head, sizes_begin, sizes = head.partition(", sizes = [")
+    if sizes_begin and not sizes.endswith("]"):
+        return None
+    for end_of_name in (head.rfind(", seq = "), head.rfind(", op_id = ")):
+        if end_of_name > 0 and (numbers := _NUMBERS.fullmatch(head, end_of_name)):
+            return _Operator(head[:end_of_name], _number(numbers["seq"]), f"[{sizes}" if sizes_begin else "")
+    return None
 
 
 def _number(text: str | None) -> int:
@@ -415,16 +472,18 @@ def _allocations(build: _Build) -> Iterator[Columns]:
     if rows is None:
         return
     build.events += len(rows["start"])
-    keep = ~abs_exceeds(rows["start"]) & (rows["start"] != NONE) & (abs(rows["bytes"]) < 1 << 50)
-    if dropped := int((~keep).sum()):
-        build.dropped["no_timestamp"] += dropped
+    keep = ~abs_exceeds(rows["start"]) & (rows["start"] != NONE)
+    build.drop("no_timestamp", ~keep)
+    unusable = keep & ((rows["bytes"] < 0) | (rows["bytes"] >= MOST_BYTES))
+    build.drop("unusable_allocation", unusable)
+    keep &= ~unusable
     rows = {name: values[keep] for name, values in rows.items()}
     size = np.where(rows["memoryOperationType"] == _DEALLOCATION, -rows["bytes"], rows["bytes"])
     of = np.where(np.isin(rows["memKind"], _ON_THE_HOST), NONE, rows["deviceId"])
     order = np.lexsort((rows["start"], of))
     held = np.empty_like(size)
-    for device in np.unique(of).tolist():
-        mine = order[of[order] == device]
+    for _, of_device in rows_by(of[order]):
+        mine = order[of_device]
         held[mine] = np.cumsum(size[mine])
     yield {
         "start_ns": rows["start"],
@@ -444,7 +503,10 @@ def _metrics(build: _Build, work: list[Columns]) -> Iterator[Columns]:
     build.events += len(values)
     device = _narrow(rows["typeId"] & 0xFF, np.int32)
     used = np.unique(np.concatenate([part["device"] for part in work])) if work else np.unique(device)
-    keep = np.isin(device, used) & ~abs_exceeds(rows["timestamp"]) & (rows["timestamp"] != NONE)
+    mine = np.isin(device, used)
+    measured = ~abs_exceeds(rows["timestamp"]) & (rows["timestamp"] != NONE) & (np.abs(values) < _LARGEST_VALUE)
+    build.drop("unusable_metric", mine & ~measured)
+    keep = mine & measured
     names = _metric_names(build.store)
     unique, at = np.unique(rows["metricId"][keep], return_inverse=True)
     series = build.strings.codes(names.get(number, f"metric {number}") for number in unique.tolist())
@@ -454,6 +516,10 @@ def _metrics(build: _Build, work: list[Columns]) -> Iterator[Columns]:
         "device": device[keep],
         "value": values[keep],
     }
+
+
+_LARGEST_VALUE = 1e18
+"""No metric is larger; not-a-number is not smaller."""
 
 
 def _metric_names(store: Store) -> dict[int, str]:
@@ -495,6 +561,11 @@ def _joined(name: str, parts: list[Columns]) -> Table:
     return Table(name, {c.name: np.concatenate([table[c.name] for table in filled]) for c in TABLES[name]})
 
 
+_MOST_DEVICES = 1 << 16
+_MOST = 1 << 20
+"""More multiprocessors, or a higher version of anything, there is not."""
+
+
 def _gpus(store: Store, process: int | None) -> Iterator[Gpu]:
     table = "TARGET_INFO_GPU"
     if "id" not in store.columns.get(table, ()):
@@ -505,12 +576,14 @@ def _gpus(store: Store, process: int | None) -> Iterator[Gpu]:
     ordinals = _ordinals(store, process)
     for index, name in enumerate(names):
         number, ordinal, memory, major, minor, processors = (int(rows[column][index]) for column in wanted)
+        if not 0 <= number < _MOST_DEVICES:
+            continue
         yield Gpu(
             device=ordinals.get(number, ordinal if ordinal != NONE else number),
             name=_decoded(name),
-            memory_bytes=memory if memory > 0 else None,
-            compute_capability=(major, minor) if major > 0 and minor >= 0 else None,
-            multiprocessors=processors if processors > 0 else None,
+            memory_bytes=memory if 0 < memory < MOST_BYTES else None,
+            compute_capability=(major, minor) if 0 < major < _MOST and 0 <= minor < _MOST else None,
+            multiprocessors=processors if 0 < processors < _MOST else None,
         )
 
 
@@ -535,7 +608,8 @@ def _versions(store: Store) -> dict[str, str]:
 
 
 _IRRELEVANT = re.compile(
-    r"No (?!CUDA|NVTX)[\w ]+ events collected|Scheduling information is absent|Unable to collect CPU|.*\bIP samples\b"
+    r"\A(?:No (?!CUDA|NVTX)[\w ]+ events collected|Scheduling information is absent|Unable to collect CPU"
+    r"|.*\bIP samples\b)"
 )
 """Of what tbperf does not use: other graphics libraries, samples and scheduling of the CPU."""
 
@@ -586,4 +660,4 @@ def _mapped(values: Ns, words: Mapping[int, str], codes: Sequence[str]) -> npt.N
 
 
 def _decoded(text: bytes | None) -> str:
-    return "" if text is None else text.decode("utf-8", "replace")
+    return "" if text is None else text[:LONGEST_TEXT].decode("utf-8", "replace")

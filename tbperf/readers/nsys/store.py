@@ -6,23 +6,28 @@ there reads as `NONE`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
+import shutil
 import sqlite3
+import tempfile
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 import msgspec
 import numpy as np
 
-from tbperf.errors import TraceFormatError
+from tbperf.errors import TbperfError, TraceFormatError
+from tbperf.readers.files import open_regular
 from tbperf.trace import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -70,8 +75,8 @@ class Store(Protocol):
         """Yield a column of texts, in the order of `integers`."""
         ...
 
-    def processes(self, table: str) -> list[int]:
-        """Return the processes that have rows in a table, as `Selection` names them."""
+    def processes(self, table: str) -> Counter[int]:
+        """Return the processes that have rows in a table, as `Selection` names them, and how many."""
         ...
 
     def strings(self, ids: Ns) -> dict[int, bytes]:
@@ -101,14 +106,41 @@ SQLITE_MAGIC = b"SQLite format 3\0"
 class SqliteStore:
     """An export as one SQLite file, which is never written to: not even a lock or a journal is left beside it."""
 
-    def __init__(self, path: Path) -> None:
-        self._name = str(path)
-        _check_size(path)
-        self.address = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
-        """For SQLite: where the database lies, and how it is opened."""
-        self._database = self._asked(lambda: sqlite3.connect(self.address, uri=True))
+    def __init__(self, path: Path, name: str = "") -> None:
+        self._name = name or str(path)
+        self._copies = contextlib.ExitStack()
+        try:
+            self._database = self._opened(path)
+        except BaseException:
+            self._copies.close()
+            raise
         self._database.text_factory = bytes
         self._asked(self._look)
+
+    def _opened(self, path: Path) -> sqlite3.Connection:
+        pending = [suffix for suffix, magics in _PENDING.items() if _begins_with(Path(str(path) + suffix), magics)]
+        if not pending:
+            _check_size(path, self._name)
+            return self._connected(path, "mode=ro&immutable=1")
+        # The database alone would show what never was, or is no longer, and SQLite puts that right by writing to it.
+        folder = self._copies.enter_context(tempfile.TemporaryDirectory(prefix="tbperf-"))
+        copy = Path(folder, "copy.sqlite")
+        try:
+            for suffix in ("", *pending):
+                shutil.copyfile(str(path) + suffix, str(copy) + suffix)
+        except OSError as error:
+            raise TbperfError(
+                f"{self._name}: with the log beside it, it must be copied to be read, and cannot be:"
+                f" {(error.strerror or str(error)).lower()}",
+                "set TMPDIR to a folder with room for it",
+            ) from error
+        return self._connected(copy, "mode=rw")
+
+    def _connected(self, path: Path, options: str) -> sqlite3.Connection:
+        self.address = f"file:{quote(os.fsencode(path.absolute()))}?{options}"
+        """For SQLite: where the database lies, and how it is opened."""
+        database: sqlite3.Connection = self._asked(lambda: sqlite3.connect(self.address, uri=True))
+        return database
 
     def _look(self) -> None:
         self._database.execute("PRAGMA trusted_schema=OFF")
@@ -133,6 +165,7 @@ class SqliteStore:
     def close(self) -> None:
         """Let go of it."""
         self._database.close()
+        self._copies.close()
 
     def stored_as(self, table: str) -> str:
         """Return the name of a table with its version."""
@@ -212,14 +245,17 @@ class SqliteStore:
             for (value,) in chunk:
                 yield value if isinstance(value, bytes) else None if value is None else str(value).encode()
 
-    def processes(self, table: str) -> list[int]:
-        """Return the processes that have rows in a table."""
+    def processes(self, table: str) -> Counter[int]:
+        """Return the processes that have rows in a table, and how many."""
         column = process_column(self.columns.get(table, ()))
         if column is None:
-            return []
+            return Counter()
         source, name = _quoted(self._tables[table]), _quoted(column)
-        query = f"SELECT DISTINCT {name} >> {PROCESS_SHIFT} FROM {source} WHERE {name} IS NOT NULL"  # noqa: S608 - quoted
-        return sorted(process for (process,) in self._all(query, ()) if isinstance(process, int))
+        query = (
+            f"SELECT {name} >> {PROCESS_SHIFT} AS process, count(*) FROM {source}"  # noqa: S608 - quoted
+            f" WHERE {name} IS NOT NULL GROUP BY process"
+        )
+        return Counter({process: rows for process, rows in self._all(query, ()) if isinstance(process, int)})
 
     def strings(self, ids: Ns) -> dict[int, bytes]:
         """Return the registered strings of these ids."""
@@ -240,9 +276,9 @@ def _from_json(text: bytes) -> Ns:
     return np.array(msgspec.json.decode(text, type=list[int]), np.int64)
 
 
-def _check_size(path: Path) -> None:
+def _check_size(path: Path, name: str) -> None:
     """Refuse a file that is shorter than its header says: what is missing would read as zeros."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(_HEADER_BYTES)
         size = file.seek(0, os.SEEK_END)
     page = int.from_bytes(head[16:18], "big")
@@ -251,12 +287,29 @@ def _check_size(path: Path) -> None:
     expected = page * int.from_bytes(head[28:32], "big") if is_current else 0
     if len(head) < _HEADER_BYTES or size < expected:
         raise TraceFormatError(
-            f"{path}: the database is cut short: {size:,} of {max(expected, _HEADER_BYTES):,} bytes are there",
+            f"{name}: the database is cut short: {size:,} of {max(expected, _HEADER_BYTES):,} bytes are there",
             "was it copied whole? copy or export it again",
         )
 
 
 _HEADER_BYTES = 100
+
+_PENDING = {
+    "-wal": (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83"),
+    "-journal": (b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7",),
+}
+"""Changes that are not in the database itself yet, or not taken back: the file beside it, and how it begins."""
+
+
+def _begins_with(path: Path, magics: tuple[bytes, ...]) -> bool:
+    try:
+        with open_regular(path) as file:
+            return file.read(_LONGEST_MAGIC).startswith(magics)
+    except OSError:
+        return False
+
+
+_LONGEST_MAGIC = 8
 
 
 def _quoted(name: str) -> str:

@@ -21,7 +21,19 @@ import torch
 import torch._inductor  # Ultralytics imports it in the middle of a run: once is enough
 from ultralytics import YOLO
 
-CLASSES = ("fetches", "journal", "modules", "ranges", "recorder", "stages", "steps", "windows")
+CLASSES = (
+    "captures",
+    "fetches",
+    "journal",
+    "modules",
+    "profilers",
+    "ranges",
+    "recorder",
+    "schedule",
+    "stages",
+    "steps",
+    "windows",
+)
 EXCEPT = {
     "Recorder._stop",  # the failure's own end
     "Recorder.forget_the_parent",

@@ -14,7 +14,10 @@ change what the program does:
     stages.py     which stage is open, and for how long
     ranges.py     shows the stages to torch.profiler and NVTX
     modules.py    shows the calls of the model's modules in the same way
-    windows.py    when to run the profiler, and the profiler itself
+    schedule.py   when to run the profiler: arithmetic over steps
+    captures.py   the profiler itself: torch's, or Nsight Systems around the program
+    profilers.py  which profilers the program runs itself; they go first
+    windows.py    when it runs, for which pass over batches, and what ends it
     steps.py      the log of all steps
     fetches.py    what loading each batch was spent on, also in the loader's workers
     journal.py    what the parent process must know
@@ -27,7 +30,6 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import sys
 
 
 def arm(settings: str) -> None:
@@ -37,8 +39,8 @@ def arm(settings: str) -> None:
     from .recorder import Recorder
 
     recorder = Recorder(json.loads(settings))
-    recorder.journal.write("started", executable=os.path.basename(sys.executable))
     hooks = ImportHooks(recorder.guard)
+    recorder.programs_profilers.register(hooks)
     for taps in (hooks_shared, hooks_loader, hooks_train, hooks_val, hooks_predict):
         taps.register(hooks, recorder)
     hooks.install()

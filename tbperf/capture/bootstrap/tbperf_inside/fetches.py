@@ -87,6 +87,8 @@ class FetchLog:
         self._kept: deque[tuple[dict[str, Any], list[tuple[int, int, int, int]]]] = deque(maxlen=_KEPT_BATCHES)
         self._open: list[str] = []
         self._thread = 0
+        """The thread that loads a batch; 0 while none does."""
+        self._one_thread = threading.Lock()
         self._batches = 0
         self._was_on = False
         self._worker: tuple[int | None, int] | None = None
@@ -94,7 +96,7 @@ class FetchLog:
     @property
     def loading(self) -> bool:
         """Whether a batch is being loaded, by whatever thread."""
-        return bool(self._open)
+        return self._thread != 0
 
     def begin(self, name: str) -> int:
         """Open a record inside the one that is open, or the fetch itself; returns when, 0 where it is no record.
@@ -102,16 +104,24 @@ class FetchLog:
         What calls itself under the same name, as a subclass its parent's method, is one record.  No fetch is recorded
         while no window is near, which is most of a long run.
         """
-        thread = threading.get_ident()
-        if not self._open:
-            if not self._flag.is_near(self._owner()[1]):
-                self._kept.clear()
+        if self._thread == threading.get_ident():
+            if self._open[-1] == name:
                 return 0
-            self._thread = thread
-        elif self._thread != thread or self._open[-1] == name:
+        elif not self._claim():
             return 0
         self._open.append(name)
         return time.time_ns()
+
+    def _claim(self) -> bool:
+        """Return whether a fetch can be recorded on this thread: near a window, and one thread at a time."""
+        if not self._one_thread.acquire(blocking=False):
+            return False
+        if self._flag.is_near(self._owner()[1]):
+            self._thread = threading.get_ident()
+            return True
+        self._kept.clear()
+        self._one_thread.release()
+        return False
 
     def end(self, began: int) -> None:
         """Close the record that was opened last."""
@@ -121,6 +131,8 @@ class FetchLog:
         self._records.append((began, dur_ns, code, len(self._open)))
         if not self._open:
             self._end_batch()
+            self._thread = 0
+            self._one_thread.release()
 
     def _owner(self) -> tuple[int | None, int]:
         """Return what `_whose_worker` says, asked once a process."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 from typing import Any, Callable
@@ -34,9 +35,8 @@ class Guard:
     def trip(self, error: Exception) -> None:
         """Switch tbperf off for good."""
         self.tripped = True
-        try:
+        # Each may fail too (a closed stream, a full disk); the program must not notice.
+        with contextlib.suppress(Exception):
             print(f"tbperf: recording stopped, the run goes on: {error!r}", file=sys.stderr)
+        with contextlib.suppress(Exception):
             self._on_failure(repr(error), traceback.format_exc(limit=-6))
-        except Exception:
-            # Cleaning up after a failure may fail too (a full disk); the program must not notice.
-            return

@@ -30,7 +30,7 @@ def register(hooks: ImportHooks, recorder: Recorder) -> None:
             return
         predictor.stream_inference = _streaming(results, recorder)
         observe(module, "BasePredictor.run_callbacks", _callbacks(recorder), recorder.guard)
-        recorder.journal.write("reached", module=module.__name__)
+        recorder.reached(module.__name__)
 
     for package in PACKAGES:
         hooks.after(package + "engine.predictor", on_predictor)
@@ -52,7 +52,7 @@ def _streaming(function: Callable[..., Any], recorder: Recorder) -> Callable[...
                     result = advance()
                 except StopIteration as end:
                     return end.value
-                recorder.guard(_taken, recorder, session)
+                recorder.guard(_taken, session)
                 try:
                     advance = functools.partial(results.send, (yield result))
                 except GeneratorExit:
@@ -60,29 +60,21 @@ def _streaming(function: Callable[..., Any], recorder: Recorder) -> Callable[...
                     raise
                 except BaseException as error:
                     advance = functools.partial(results.throw, error)
-                recorder.guard(_asked_again, recorder, session)
+                recorder.guard(_asked_again, session)
         finally:
-            recorder.guard(_over, recorder, session)
+            recorder.guard(session.leave)
 
     return stream_inference
 
 
-def _over(recorder: Recorder, session: Session) -> None:
-    recorder.muted = False
-    recorder.leave(session)
+def _taken(session: Session) -> None:
+    """Leave the thread to the caller, who may go on with another prediction, or ask again on another thread."""
+    session.leaf("consumer")
+    session.suspend()
 
 
-def _taken(recorder: Recorder, session: Session) -> None:
-    recorder.muted = False
-    if recorder.session() is session:
-        session.leaf("consumer")
-
-
-def _asked_again(recorder: Recorder, session: Session) -> None:
-    # Two predictions that are consumed in turn would tangle: only the one begun last is shown.
-    recorder.muted = recorder.session() is not session
-    if recorder.muted:
-        return
+def _asked_again(session: Session) -> None:
+    session.resume()
     session.unconsumed -= 1
     if session.unconsumed > 0 or not session.batch_over:
         session.leaf("loop")

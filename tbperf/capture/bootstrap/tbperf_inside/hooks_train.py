@@ -31,7 +31,7 @@ def register(hooks: ImportHooks, recorder: Recorder) -> None:
         observe(module, "BaseTrainer._do_train", _training(recorder), recorder.guard)
         observe(module, "BaseTrainer._setup_train", _setup(recorder), recorder.guard)
         observe(module, "BaseTrainer.run_callbacks", _callbacks(recorder), recorder.guard)
-        recorder.journal.write("reached", module=module.__name__)
+        recorder.reached(module.__name__)
 
     def on_tensor(module: ModuleType) -> None:
         observe(module, "Tensor.backward", _backward(recorder), recorder.guard)
@@ -166,15 +166,14 @@ def _epoch_begins(recorder: Recorder, trainer: Any) -> None:
     # An epoch that ran out of memory is begun again without having ended.
     recorder.leave_phase("train")
     session = recorder.enter("train")
-    if session is not None:
-        loader = trainer.train_loader
-        session.model = trainer.model
-        session.left = count(loader)
-        session.passes_left = trainer.epochs - trainer.epoch - 1
-        session.batch = getattr(loader, "batch_size", None) or trainer.batch_size
-        session.prefetch = getattr(loader, "prefetch_factor", None)
-        session.queue_capacity = loader.num_workers * (session.prefetch or 0)
-        session.note_optimizer(_interval(trainer))
+    loader = trainer.train_loader
+    session.model = trainer.model
+    session.left = count(loader)
+    session.passes_left = trainer.epochs - trainer.epoch - 1
+    session.batch = getattr(loader, "batch_size", None) or trainer.batch_size
+    session.prefetch = getattr(loader, "prefetch_factor", None)
+    session.queue_capacity = loader.num_workers * (session.prefetch or 0)
+    session.note_optimizer(_interval(trainer))
 
 
 def _interval(trainer: Any) -> int:

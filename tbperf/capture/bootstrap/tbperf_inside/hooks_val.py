@@ -21,17 +21,15 @@ def register(hooks: ImportHooks, recorder: Recorder) -> None:
     def on_validator(module: ModuleType) -> None:
         observe(module, "BaseValidator.__call__", _validation(recorder), recorder.guard)
         observe(module, "BaseValidator.run_callbacks", _callbacks(recorder), recorder.guard)
-        recorder.journal.write("reached", module=module.__name__)
+        recorder.reached(module.__name__)
 
     for package in PACKAGES:
         hooks.after(package + "engine.validator", on_validator)
 
 
 def _validation(recorder: Recorder) -> Enter:
-    def enter(validator: Any, *_args: Any, **_kwargs: Any) -> Leave | None:
+    def enter(validator: Any, *_args: Any, **_kwargs: Any) -> Leave:
         session = recorder.enter("val")
-        if session is None:
-            return None
         kind = type(validator)
         if not observe_hierarchy(kind, "init_metrics", _model_known(recorder), recorder.guard):
             recorder.guard.missing(f"{kind.__name__}.init_metrics")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Tuple
 
 if TYPE_CHECKING:
     from .guard import Guard
-    from .stages import Ranges
+    from .windows import Owner
 
 PREFIX = "tbperf/module:"
 """Followed by the path, the class and, where the model tells it, the part: ``model.22 Detect (head)``."""
@@ -33,8 +34,7 @@ class ModuleCalls:
     same ranges cost three times as much.  What is wrapped here are the calls of the watched classes, about 90.
     """
 
-    def __init__(self, ranges: Ranges, guard: Guard, journal: Callable[..., None], which: str) -> None:
-        self._ranges = ranges
+    def __init__(self, guard: Guard, journal: Callable[..., None], which: str) -> None:
         self._guard = guard
         self._journal = journal
         self._find = {"every": _every_module, "layers": _layers}.get(which)
@@ -43,18 +43,18 @@ class ModuleCalls:
         """By identity: the name of its range, and the module, so that it lives as long as its number counts."""
         self._told: set[str] = set()
 
-    def begin(self, phase: str, model: Any) -> None:
-        """Show the calls of the model that runs in this phase from now on; tell once why where that cannot be."""
+    def begin(self, owner: Owner) -> None:
+        """Show the calls of this pass' model from now on; tell once a phase why where that cannot be."""
         self.end()
         if self._find is None:
             return
         try:
-            bare = unwrapped(model)
+            bare = unwrapped(owner.model)
             _refuse_compiled(bare)
         except NoModulesError as reason:
-            if phase not in self._told:
-                self._told.add(phase)
-                self._journal("note", text=f"the layers of the model of {phase} are not shown: {reason}")
+            if owner.phase not in self._told:
+                self._told.add(owner.phase)
+                self._journal("note", text=f"the layers of the model of {owner.phase} are not shown: {reason}")
             return
         part_of = _parts(bare)
         self._watched = {
@@ -63,7 +63,7 @@ class ModuleCalls:
         # All that is wrapped is looked up first: a class inherits what is put on its parent.
         calls = {kind: kind.__call__ for kind in {type(module) for _, module in self._watched.values()}}
         for kind, call in calls.items():
-            own, shown = vars(kind).get("__call__"), self._shown(call)
+            own, shown = vars(kind).get("__call__"), self._shown(call, owner)
             kind.__call__ = shown
             self._wrapped.append((kind, own))
 
@@ -77,18 +77,18 @@ class ModuleCalls:
                 kind.__call__ = own  # type: ignore[method-assign]
         self._watched = {}
 
-    def _shown(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return ``call`` with a range around it where the module is watched.
+    def _shown(self, call: Callable[..., Any], owner: Owner) -> Callable[..., Any]:
+        """Return ``call`` with a range around it where the module is watched, and it is the pass' own call.
 
         Called some thirty times a step: nothing of ours lies between it and what opens the range.
         """
         watched, guard = self._watched, self._guard
-        enter, leave = self._ranges.shortest()
+        enter, leave = owner.ranges.shortest()
 
         @functools.wraps(call)
         def __call__(module: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
             found = watched.get(id(module))
-            if found is None:
+            if found is None or owner.running_on != get_ident():
                 return call(module, *args, **kwargs)
             try:
                 token = None if guard.tripped else enter(found[0])

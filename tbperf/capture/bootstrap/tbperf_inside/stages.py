@@ -1,8 +1,8 @@
 """Which stage is open, and how long each took.
 
-A pass over batches (an epoch, a validation, a prediction) is a frame.  Inside a step of a frame
-exactly one leaf stage is open at each moment: entering the next leaf closes the last at the same
-instant, so that the leaves of a step sum to its duration.  Further stages nest inside a leaf
+Each pass over batches (an epoch, a validation, a prediction) has a machine of its own, and so has what a thread
+does outside of passes.  Inside a step exactly one leaf stage is open at each moment: entering the next leaf closes
+the last at the same instant, so that the leaves of a step sum to its duration.  Further stages nest inside a leaf
 (``ema`` in ``optimizer``) or lie outside of the steps (``setup``).
 
 Durations are exclusive: a nested stage's time is not counted again in the stage around it.
@@ -49,47 +49,33 @@ class _Stage:
         self.token = token
 
 
-class Frame:
-    """One pass over batches."""
-
-    __slots__ = (
-        "base",
-        "leaf_at",
-        "stages",
-        "step_at",
-        "step_start_ns",
-        "step_token",
-        "step_unix_ns",
-    )
-
-    def __init__(self, base: int) -> None:
-        self.base = base
-        """Depth of the stack below this frame."""
-        self.leaf_at: int | None = None
-        self.stages: dict[str, int] = {}
-        self.step_start_ns: int | None = None
-        self.step_unix_ns = 0
-        self.step_at = base
-        """Depth of the stack below the open step."""
-        self.step_token: Any = None
-
-
 class StageMachine:
-    """The stack of open stages of one thread."""
+    """The stack of open stages of one pass, or of one thread outside of passes.
+
+    It may move between threads, but only one uses it at a time.
+    """
 
     def __init__(
         self,
         ranges: Ranges,
+        count_outside: Callable[[str, int], None],
         clock: Callable[[], int] = time.perf_counter_ns,
         unix_clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._ranges = ranges
+        self._count_outside = count_outside
+        """Told of each stage that ends outside of the steps: its name, and ns without what is nested in it."""
         self._clock = clock
         self._unix_clock = unix_clock
         self._stack: list[_Stage] = []
-        self._frames: list[Frame] = []
-        self.outside: dict[str, tuple[int, int]] = {}
-        """Stages outside of all steps: how often, and ns in all, nested ones excluded."""
+        self._leaf_at: int | None = None
+        """Depth of the stack below the open leaf."""
+        self._stages: dict[str, int] = {}
+        self._step_start_ns: int | None = None
+        self._step_unix_ns = 0
+        self._step_at = 0
+        """Depth of the stack below the open step."""
+        self._step_token: Any = None
 
     @property
     def depth(self) -> int:
@@ -97,9 +83,18 @@ class StageMachine:
         return len(self._stack)
 
     @property
-    def frame(self) -> Frame | None:
-        """The innermost pass over batches."""
-        return self._frames[-1] if self._frames else None
+    def in_step(self) -> bool:
+        """Whether a step is open."""
+        return self._step_start_ns is not None
+
+    @property
+    def leaf_name(self) -> str | None:
+        """Name of the open leaf."""
+        return None if self._leaf_at is None else self._stack[self._leaf_at].name
+
+    def seen_in_step(self, stage: str) -> bool:
+        """Return whether this stage has ended in the open step."""
+        return self.in_step and stage in self._stages
 
     def open(self, name: str) -> int:
         """Open a stage inside whatever is open; returns the depth to close it with."""
@@ -107,56 +102,31 @@ class StageMachine:
         return len(self._stack) - 1
 
     def close_to(self, depth: int) -> None:
-        """Close the stages above ``depth``, if still there, with the passes begun inside them."""
-        while self._frames and self._frames[-1].base > depth:
-            self.leave_frame(self._frames[-1])
+        """Close the stages above ``depth``, if still there, and the step that was begun inside them."""
         now = self._clock()
-        frame = self.frame
-        if frame is not None and frame.step_at > depth:
-            self._close_step(frame, now)
+        if self._step_at > depth:
+            self._close_step(now)
         while len(self._stack) > depth:
             self._pop(now)
 
-    def enter_frame(self) -> Frame:
-        """Begin a pass over batches inside whatever is open."""
-        frame = Frame(len(self._stack))
-        self._frames.append(frame)
-        return frame
-
-    def leave_frame(self, frame: Frame) -> None:
-        """End a pass, with those inside it that never ended; an unfinished step is dropped."""
-        if frame not in self._frames:
-            return
-        now = self._clock()
-        while True:
-            last = self._frames[-1]
-            self._close_step(last, now)
-            while len(self._stack) > last.base:
-                self._pop(now)
-            self._frames.pop()
-            if last is frame:
-                return
-
     def begin_step(self, title: str, leaf: str) -> None:
-        """Begin a step of the innermost frame, with its first leaf."""
-        frame = self._frames[-1]
-        self._close_step(frame, self._clock())
-        frame.stages = {}
-        frame.step_at = len(self._stack)
-        frame.step_unix_ns = self._unix_clock()
-        frame.step_token = self._ranges.open(title)
-        frame.step_start_ns = now = self._clock()
-        self._enter_leaf(frame, leaf, now)
+        """Begin a step with its first leaf; one that is open ends, and is dropped."""
+        self._close_step(self._clock())
+        self._stages = {}
+        self._step_at = len(self._stack)
+        self._step_unix_ns = self._unix_clock()
+        self._step_token = self._ranges.open(title)
+        self._step_start_ns = now = self._clock()
+        self._enter_leaf(leaf, now)
 
     def leaf(self, name: str) -> None:
         """Close the open leaf and open the next; outside of a step nothing happens."""
-        frame = self.frame
-        if frame is None or frame.step_start_ns is None:
+        if self._step_start_ns is None:
             return
         now = self._clock()
-        if frame.leaf_at is None or frame.leaf_at != len(self._stack) - 1:
-            self._drop_leaf(frame, now)
-            self._enter_leaf(frame, name, now)
+        if self._leaf_at is None or self._leaf_at != len(self._stack) - 1:
+            self._drop_leaf(now)
+            self._enter_leaf(name, now)
             return
         # The usual case: nothing between closing and opening, which would be a hole between two ranges.
         title = PREFIX + name
@@ -166,46 +136,39 @@ class StageMachine:
         self._count(last, now)
         self._stack.append(_Stage(name, now, token))
 
-    @property
-    def leaf_name(self) -> str | None:
-        """Name of the open leaf of the innermost frame."""
-        frame = self.frame
-        if frame is None or frame.leaf_at is None:
-            return None
-        return self._stack[frame.leaf_at].name
-
-    def end_step(self) -> StepTimes | None:
-        """End the step of the innermost frame; None when none is open."""
-        frame = self.frame
-        if frame is None or frame.step_start_ns is None:
+    def end_step(self, *, before_leaf: bool = False) -> StepTimes | None:
+        """End the step, now or where its open leaf began; None when none is open."""
+        if self._step_start_ns is None:
             return None
         now = self._clock()
-        times = StepTimes(frame.step_unix_ns, now - frame.step_start_ns, frame.stages)
-        self._close_step(frame, now)
+        if before_leaf and self._leaf_at is not None:
+            now = self._stack[self._leaf_at].start_ns
+        times = StepTimes(self._step_unix_ns, now - self._step_start_ns, self._stages)
+        self._close_step(now)
         return times
 
     def close_all(self) -> None:
         """Close everything, innermost first, so that every profiler sees balanced ranges."""
-        if self._frames:
-            self.leave_frame(self._frames[0])
+        self._close_step(self._clock())
         self.close_to(0)
 
-    def _enter_leaf(self, frame: Frame, name: str, now: int) -> None:
-        frame.leaf_at = len(self._stack)
+    def _enter_leaf(self, name: str, now: int) -> None:
+        self._leaf_at = len(self._stack)
         self._push(name, now)
 
-    def _drop_leaf(self, frame: Frame, now: int) -> None:
-        if frame.leaf_at is not None:
-            while len(self._stack) > frame.leaf_at:
+    def _drop_leaf(self, now: int) -> None:
+        if self._leaf_at is not None:
+            while len(self._stack) > self._leaf_at:
                 self._pop(now)
-            frame.leaf_at = None
+            self._leaf_at = None
 
-    def _close_step(self, frame: Frame, now: int) -> None:
-        if frame.step_start_ns is not None:
-            while len(self._stack) > frame.step_at:
+    def _close_step(self, now: int) -> None:
+        if self._step_start_ns is not None:
+            while len(self._stack) > self._step_at:
                 self._pop(now)
-            frame.leaf_at = frame.step_start_ns = None
-            self._ranges.close(frame.step_token)
+            self._leaf_at = self._step_start_ns = None
+            self._step_at = 0
+            self._ranges.close(self._step_token)
 
     def _push(self, name: str, now: int) -> None:
         self._stack.append(_Stage(name, now, self._ranges.open(PREFIX + name)))
@@ -218,13 +181,9 @@ class StageMachine:
     def _count(self, stage: _Stage, now: int) -> None:
         dur_ns = now - stage.start_ns
         own_ns = dur_ns - stage.inner_ns
-        frame = self.frame
-        base = frame.base if frame is not None else 0
-        if len(self._stack) > base:
-            # Not across frames: a pass inside another's callback is that callback's time there.
+        if self._stack:
             self._stack[-1].inner_ns += dur_ns
-        if frame is not None and frame.step_start_ns is not None:
-            frame.stages[stage.name] = frame.stages.get(stage.name, 0) + own_ns
+        if self._step_start_ns is not None:
+            self._stages[stage.name] = self._stages.get(stage.name, 0) + own_ns
         else:
-            count, total_ns = self.outside.get(stage.name, (0, 0))
-            self.outside[stage.name] = (count + 1, total_ns + own_ns)
+            self._count_outside(stage.name, own_ns)
