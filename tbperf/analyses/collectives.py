@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tbperf.intervals import Ns
     from tbperf.trace import Trace
 
-_OPERATION = re.compile(
+OPERATION = re.compile(
     r"(AllReduce|AllGather|ReduceScatter|Broadcast|Reduce|SendRecv|AllToAll|Send|Recv)", re.IGNORECASE
 )
 
@@ -45,7 +45,7 @@ def operation_of(trace: Trace) -> tuple[Ns, list[str]]:
     def label(name: str) -> int:
         if not COLLECTIVE.match(name):
             return -1
-        match = _OPERATION.search(name)
+        match = OPERATION.search(name)
         return operations.setdefault(match[1] if match else name, len(operations))
 
     return trace.labelled(trace.gpu, label), list(operations)

@@ -68,7 +68,7 @@ _STAGE_CAUSES = {
     "final_eval": "validation",
 }
 
-_OVERHEAD_OF_CUDA = {
+OVERHEAD_OF_CUDA = {
     "module_load": re.compile(
         r"Lazy Function Loading|Runtime Triggered Module Loading|Runtime module loading|Driver (?:JIT )?compiler",
         re.IGNORECASE,
@@ -305,11 +305,11 @@ class HostActivity:
     @cached_property
     def _profiler(self) -> Spans:
         """The recorder's own work, which holds up all threads."""
-        of_cuda = [self._of_cuda(cause) for cause in _OVERHEAD_OF_CUDA]
+        of_cuda = [self._of_cuda(cause) for cause in OVERHEAD_OF_CUDA]
         return _spans(self._trace.overhead.rows(~np.logical_or.reduce(of_cuda)))
 
     def _of_cuda(self, cause: str) -> npt.NDArray[np.bool_]:
-        return self._trace.named(self._trace.overhead, _OVERHEAD_OF_CUDA[cause].match)
+        return self._trace.named(self._trace.overhead, OVERHEAD_OF_CUDA[cause].match)
 
     @cached_property
     def _layers(self) -> list[tuple[int, Tilings]]:
@@ -318,7 +318,7 @@ class HostActivity:
         found = []
         for cause in ("sync", "memcpy", "allocation", "module_load", "launch"):
             tables = [trace.api.rows(self._calls[cause])]
-            if cause in _OVERHEAD_OF_CUDA:
+            if cause in OVERHEAD_OF_CUDA:
                 tables.append(trace.overhead.rows(self._of_cuda(cause)))
             if cause == "module_load":
                 where = (trace.ops, trace.ranges, trace.python)
@@ -377,10 +377,10 @@ class HostActivity:
     @cached_property
     def _python_in_files(self) -> Table:
         python = self._trace.python
-        return python.rows(self._trace.named(python, _IN_FILE.search))
+        return python.rows(self._trace.named(python, IN_FILE.search))
 
 
-_IN_FILE = re.compile(r"\.py\(\d+\)")
+IN_FILE = re.compile(r"\.py\(\d+\)")
 """Python calls with a file and line, unlike those of built-in methods."""
 
 
@@ -469,12 +469,12 @@ def loads_in_process(trace: Trace) -> bool:
         return True
     if "dataload" not in trace.stage_names:
         return False
-    if trace.named(trace.ranges, _IN_PROCESS.search).any():
+    if trace.named(trace.ranges, IN_PROCESS.search).any():
         return True
     waiting = trace.stage_tiling.spans_of(trace.stage_names.index("dataload"))
     mine = trace.ops.rows(trace.ops["thread"] == trace.main_thread)
     return (_spans(mine) & waiting).total_ns > _IN_PROCESS_SHARE * waiting.total_ns
 
 
-_IN_PROCESS = re.compile(r"_SingleProcess")
+IN_PROCESS = re.compile(r"_SingleProcess")
 _IN_PROCESS_SHARE = 0.2

@@ -36,7 +36,7 @@ MOST_LEVELS = 50
 LONGEST_NAME = 100
 """Characters of one level of a path that is put together of Python calls."""
 
-_PYTHON_CALL = re.compile(r"nn\.Module: (.+)")
+PYTHON_CALL = re.compile(r"nn\.Module: (.+)")
 
 _WEIGHT_AT: Mapping[str, int] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution", "_convolution"), 1),
@@ -100,7 +100,7 @@ def time_modules(trace: Trace) -> ModuleTimes | None:
 
 
 def _python_calls(trace: Trace) -> ModuleTimes | None:
-    rows = np.flatnonzero(trace.named(trace.python, _PYTHON_CALL.match))
+    rows = np.flatnonzero(trace.named(trace.python, PYTHON_CALL.match))
     if not rows.size:
         return None
     calls = trace.python.rows(rows)
@@ -130,7 +130,7 @@ def _python_calls(trace: Trace) -> ModuleTimes | None:
 
 
 def _is_call(trace: Trace, code: int) -> re.Match[str] | None:
-    return _PYTHON_CALL.match(trace.strings[code])
+    return PYTHON_CALL.match(trace.strings[code])
 
 
 def _ranges(trace: Trace) -> ModuleTimes | None:

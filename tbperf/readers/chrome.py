@@ -59,9 +59,9 @@ class Cut:
             self.behind = self.tail.decode("utf-8", "replace").strip(_BETWEEN_DOCUMENTS)
             return {}
         for candidate in (head + b"]" + tail, head + b"]}"):
-            text = _repaired(candidate.decode("utf-8", "replace"))
+            text = repaired_text(candidate.decode("utf-8", "replace"))
             try:
-                found, end = _document_around(text, len(_repaired(head.decode("utf-8", "replace"))))
+                found, end = _document_around(text, len(repaired_text(head.decode("utf-8", "replace"))))
             except (ValueError, RecursionError):
                 continue
             self.behind = text[end:].strip(_BETWEEN_DOCUMENTS)
@@ -393,7 +393,7 @@ def decode(piece: bytes, *, exact: bool = False) -> Decoded:
         return Decoded(decode_list(b"".join((b"[", piece, b"]"))))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
-    text = _repaired(piece.decode("utf-8", "replace"))
+    text = repaired_text(piece.decode("utf-8", "replace"))
     try:
         return Decoded(decode_list("[" + text + "]"), repaired=True)
     except (msgspec.MsgspecError, RecursionError):
@@ -405,7 +405,7 @@ _NOT_JSON_NUMBER = re.compile(r"(:\s*)[-+]?(?:nan|inf(?:inity)?)(?=\s*[,}\]])", 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
-def _repaired(text: str) -> str:
+def repaired_text(text: str) -> str:
     """Mend what recorders are known to write: lone backslashes, bare NaN and Infinity, control characters."""
     text = _ESCAPE.sub(lambda match: match[0] if len(match[0]) > 1 else r"\\", text)
     text = _NOT_JSON_NUMBER.sub(r"\1null", text)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import functools
 import re
 
+from tbperf.trace.tables import COPY_KINDS, HOST_MEMORY, NONE
+
 _RUNTIME = r"(?:cuda|cu|hip)"
 
 KERNEL_LAUNCH = re.compile(rf"\A(?=\w+$){_RUNTIME}(?!\w*Graph)(?!\w*HostFunc)\w*Launch")
@@ -89,3 +91,20 @@ def uses_tensor_cores(name: str) -> bool | None:
     if kernel_family(name) not in _MATRIX_FAMILIES:
         return None
     return bool(_TENSOR_CORES.search(name))
+
+
+_COPY = re.compile(rf"Memcpy\s*(?P<kind>{'|'.join(COPY_KINDS)})(?:\s*\((?P<way>[^)]*)\))?")
+"""Copies as torch's profiler names them: ``Memcpy HtoD (Pageable -> Device)``."""
+
+
+def copy_kind(name: str) -> int:
+    """Return the direction of a copy as an index of `COPY_KINDS`, `NONE` where its name does not tell."""
+    match = _COPY.search(name)
+    return COPY_KINDS.index(match["kind"]) if match else NONE
+
+
+def copied_memory(name: str) -> int:
+    """Return the host memory of a copy as an index of `HOST_MEMORY`, `NONE` where its name does not tell."""
+    match = _COPY.search(name)
+    way = (match["way"] or "").lower() if match else ""
+    return next((i for i, word in enumerate(HOST_MEMORY) if word in way), NONE)

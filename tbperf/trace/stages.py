@@ -37,13 +37,12 @@ LONGEST_STAGE = 120
 LONGEST_SEARCHED = 1000
 """Characters of a name in which a pattern of the user's is looked for."""
 
-_KNOWN = frozenset(
-    (
-        *("dataload", "fetch", "preprocess", "forward", "loss", "backward", "optimizer", "ema", "validate", "save"),
-        *("inference", "postprocess", "nms", "track", "write", "consumer", "log", "plot", "final_eval", "warmup"),
-    )
+STAGES = (
+    *("setup", "load_model", "warmup", "dataload", "fetch", "preprocess", "forward", "loss", "backward"),
+    *("optimizer", "ema", "inference", "postprocess", "nms", "metrics", "track", "write", "consumer"),
+    *("log", "callbacks", "loop", "validate", "final_eval", "save", "plot", "export"),
 )
-"""Stages that mean something to an analysis."""
+"""Stages that the recorder of this project names; docs/recording.md says what each is."""
 
 _MODULE = re.compile(rf"\A{MODULE_PREFIX}(?P<path>\S+)(?: (?P<kind>[^()]+?))?(?: \((?P<part>[^()]+)\))?$")
 _STEP = re.compile(r"\AProfilerStep#([0-9]{1,15})$")
@@ -183,7 +182,7 @@ def _of_the_dearest(found: Staging) -> Staging:
     if len(found.names) <= MOST_STAGES:
         return found
     total = found.tiling.total_ns_by_label(len(found.names))
-    known = np.array([name in _KNOWN for name in found.names])
+    known = np.array([name in STAGES for name in found.names])
     dearest_first = np.lexsort((-total, ~known))
     kept = np.sort(dearest_first[:MOST_STAGES])
     left = len(found.names) - MOST_STAGES
