@@ -123,8 +123,9 @@ def start(
 ) -> int:
     """Start a program as a shell starts it, and return its process number.
 
-    It inherits these files and no others, these blocked signals (None: those of this thread), ignores these besides
-    those that this process ignores, and inherits nothing of what Python does to signals.  A script without `#!` is run by ``sh``.
+    It inherits these files and no others, these blocked signals (None: those of this thread), and nothing of what
+    Python does to signals.  It ignores these signals besides those that this process ignores.  A script without `#!` is
+    run by ``sh``.
 
     Raises:
         NoProcessError: There is no room for a process.
