@@ -112,7 +112,7 @@ def inheritable_files() -> frozenset[int]:
     return frozenset(found)
 
 
-def start(
+def start(  # noqa: PLR0913 - what a process inherits
     program: str,
     command: Sequence[str],
     environment: Mapping[str, str],
