@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from tbperf.errors import TbperfError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _SHELL = "/bin/sh"
 _SAMPLE_BYTES = 128
@@ -118,20 +118,17 @@ def start(
     environment: Mapping[str, str],
     *,
     files: frozenset[int],
-    blocked_signals: Iterable[int] | None,
+    in_child: Callable[[], None] | None,
 ) -> int:
     """Start a program as a shell starts it, and return its process number.
 
-    It inherits these files and no others, these blocked signals (None: those of this thread), and nothing of what
-    Python does to signals.  A script without `#!` is run by ``sh``.
+    It inherits these files and no others, and nothing of what Python does to signals.  ``in_child`` is called in it
+    first.  A script without `#!` is run by ``sh``.
 
     Raises:
         NoProcessError: There is no room for a process.
         OSError: The program cannot be run; E2BIG where its arguments and environment are too long.
     """
-
-    def unblock() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked_signals or ())
 
     def spawn(file: str, arguments: Sequence[str]) -> int:
         # Not os.posix_spawn: the C library has it ignore two signals more.
@@ -140,7 +137,7 @@ def start(
             executable=file,
             env=environment,
             pass_fds=sorted(number for number in files & inheritable_files() if number > 2),  # noqa: PLR2004
-            preexec_fn=None if blocked_signals is None else unblock,  # noqa: PLW1509 - it calls the system and no more
+            preexec_fn=in_child,  # noqa: PLW1509 - it calls the system and no more
         )
         process.returncode = 0  # it is not for Popen to wait for
         return process.pid

@@ -33,7 +33,7 @@ from tbperf.capture.sampler import HardwareLog
 from tbperf.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
 _BOOTSTRAP = Path(__file__).parent / "bootstrap"
@@ -203,14 +203,14 @@ class _Run:
         ``beside`` is told the command's process; what it returns is entered while the command runs.
         """
         with taken_signals() as signals:
-            pid = self._start(ways, None if signals is None else signals.before)
+            pid = self._start(ways, None if signals is None else signals.give_back)
             self.ended = (wait if signals is None else signals.wait)(pid, beside)
 
-    def _start(self, ways: Sequence[_Way], blocked: Iterable[int] | None) -> int:
+    def _start(self, ways: Sequence[_Way], in_child: Callable[[], None] | None) -> int:
         program = ways[-1].program
         for way in ways:
             try:
-                return start(way.program, way.arguments, way.environment, files=self.files, blocked_signals=blocked)
+                return start(way.program, way.arguments, way.environment, files=self.files, in_child=in_child)
             except OSError as error:  # noqa: PERF203 - three at most
                 if way.program != program:
                     self.notes.append(f"recorded without Nsight Systems: {way.program}: {error.strerror}")

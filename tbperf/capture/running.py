@@ -85,19 +85,24 @@ class Signals:
     """
 
     def __init__(self) -> None:
-        self.before = signal.pthread_sigmask(signal.SIG_BLOCK, _TAKEN)
-        """What was blocked until now, as it must be in the command."""
-        self._disposition_of_children = signal.getsignal(signal.SIGCHLD)
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, _TAKEN)
+        self._children_are_ignored = signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
+        if self._children_are_ignored:
+            # The system would keep no exit code for us.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._witness = _Witness()
         self._early: list[int] = []
         while (arrived := signal.sigtimedwait(_FORWARDED, 0)) is not None:
             self._early.append(arrived.si_signo)
 
+    def give_back(self) -> None:
+        """Let signals be as they were: for this process at the end, for the command before it begins."""
+        if self._children_are_ignored:
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+
     def wait(self, pid: int, beside: Callable[[int], AbstractContextManager[None]]) -> int:
         """Do what `wait` does, and pass signals on meanwhile."""
-        if self._disposition_of_children is signal.SIG_IGN:
-            # The command inherited it; with it, the system would keep no exit code for us.
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # The threads of what runs beside inherit our mask, so that signals still wait for us.
         with _entered(beside, pid):
             for number in self._early:
@@ -115,9 +120,7 @@ class Signals:
         self._witness.close()
         while signal.sigtimedwait(_TAKEN, 0) is not None:
             pass
-        if self._disposition_of_children is signal.SIG_IGN:
-            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_SETMASK, self.before)
+        self.give_back()
 
     def _look_after(self, pid: int) -> int | None:
         """Return the exit code of a child that has ended; stop when it has stopped."""
