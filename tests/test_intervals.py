@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbperf.intervals import NOTHING, Spans, Tiling, distinct, sum_by
+from tbperf.intervals import NOTHING, Lanes, Minima, Spans, Tiling, Tilings, distinct, sum_by
 
 pairs = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 12)), max_size=12)
 
@@ -153,6 +153,85 @@ def test_joining_pieces_changes_no_moment(layers):
     assert labels(joined) == labels(tiling)
     touching = joined.start[1:] == joined.end[:-1]
     assert not (touching & (joined.label[1:] == joined.label[:-1])).any()
+
+
+FAR = 2**60
+"""A moment so far away that few lines of such a length can be laid end to end."""
+on_lanes = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 40), st.integers(0, 12)), max_size=12)
+
+
+def lane_arrays(rows, far):
+    lane = np.array([lane for lane, _, _ in rows], np.int32)
+    start, end = arrays([(s, d) for _, s, d in rows])
+    move = lambda times: np.where(times > 20, times + far, times)  # noqa: E731 - one expression
+    return lane, move(start), move(end)
+
+
+@given(on_lanes, st.sampled_from([0, FAR]), st.lists(st.tuples(st.integers(0, 6), st.integers(-5, 60)), max_size=9))
+def test_many_lines_are_tiled_at_once_as_each_by_itself(rows, far, moments):
+    lane, start, end = lane_arrays(rows, far)
+    asked = np.array([number for number, _ in moments], np.int64)
+    times = np.array([time for _, time in moments], np.int64)
+
+    together = Tilings.innermost(lane, start, end)
+
+    for number in range(7):
+        mine = np.flatnonzero(lane == number)
+        alone = Tiling.innermost(start[mine], end[mine])
+        of_lane = together.of(number)
+        assert of_lane.start.tolist() == alone.start.tolist()
+        assert of_lane.end.tolist() == alone.end.tolist()
+        assert of_lane.label.tolist() == mine[alone.label].tolist()
+    found = together.at(asked, times).tolist()
+    assert found == [int(together.of(n).at(np.array([t]))[0]) for n, t in moments]
+
+
+@given(on_lanes, st.sampled_from([0, FAR]))
+def test_of_several_lines_the_first_that_has_a_label_gives_it(rows, far):
+    together = Tilings.innermost(*lane_arrays(rows, far))
+
+    stacked = together.stacked()
+
+    edges = sorted({0, *together.start.tolist(), *together.end.tolist()})
+    moments = np.array([moment + by for moment in edges for by in (-1, 0, 1)], np.int64)
+    answers = [together.of(number).at(moments).tolist() for number in range(5)]
+    expected = [next((label for label in labels if label >= 0), NOTHING) for labels in zip(*answers, strict=True)]
+    assert stacked.at(moments).tolist() == expected
+    assert is_canonical(stacked)
+
+
+@given(on_lanes, st.sampled_from([0, FAR]))
+def test_what_overlaps_is_merged_on_its_own_line_only(rows, far):
+    lane, start, end = lane_arrays(rows, far)
+    lanes = Lanes(5, start, end)
+
+    merged = lanes.merged(lane, start, end)
+
+    for number in range(5):
+        alone = Spans.merged(start[lane == number], end[lane == number])
+        mine = lanes.lane(merged.start) == number
+        assert lanes.times(merged.start[mine]).tolist() == alone.start.tolist()
+        assert lanes.times(merged.end[mine]).tolist() == alone.end.tolist()
+
+
+@given(
+    st.lists(st.integers(-9, 9), max_size=40),
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40), st.integers(-10, 10)), max_size=20),
+)
+def test_minima_of_stretches_and_the_last_small_value(values, asked):
+    tree = Minima(np.array(values, np.int64))
+    low, high = (np.minimum(np.array([a[i] for a in asked], np.int64), len(values)) for i in (0, 1))
+    most = np.array([a[2] for a in asked], np.int64)
+
+    smallest, last = tree.smallest(low, high).tolist(), tree.last_at_most(high, most).tolist()
+
+    assert smallest == [
+        min(values[a:b], default=np.iinfo(np.int64).max) for a, b in zip(low.tolist(), high.tolist(), strict=True)
+    ]
+    assert last == [
+        max((i for i, value in enumerate(values[:b]) if value <= m), default=NOTHING)
+        for b, m in zip(high.tolist(), most.tolist(), strict=True)
+    ]
 
 
 def test_sums_by_group_are_exact_integers():

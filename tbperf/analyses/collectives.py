@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tbperf.analyses.rows import Rows
+from tbperf.intervals import Lanes, distinct, rows_by, sum_by
 from tbperf.trace import NONE
 from tbperf.trace.names import COLLECTIVE
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
+    from tbperf.intervals import Ns
     from tbperf.trace import Trace
 
-_OPERATION = re.compile(
+OPERATION = re.compile(
     r"(AllReduce|AllGather|ReduceScatter|Broadcast|Reduce|SendRecv|AllToAll|Send|Recv)", re.IGNORECASE
 )
 
@@ -38,14 +38,14 @@ class Collectives:
     """Size by duration of a call in the middle: what waiting for late ranks leaves of the link's speed."""
 
 
-def operation_of(trace: Trace) -> tuple[npt.NDArray[np.integer], list[str]]:
+def operation_of(trace: Trace) -> tuple[Ns, list[str]]:
     """Return for each device activity the number of its operation, -1 for what is no collective; and their names."""
     operations: dict[str, int] = {}
 
     def label(name: str) -> int:
         if not COLLECTIVE.match(name):
             return -1
-        match = _OPERATION.search(name)
+        match = OPERATION.search(name)
         return operations.setdefault(match[1] if match else name, len(operations))
 
     return trace.labelled(trace.gpu, label), list(operations)
@@ -54,24 +54,40 @@ def operation_of(trace: Trace) -> tuple[npt.NDArray[np.integer], list[str]]:
 def sum_collectives(trace: Trace) -> Rows[Collectives]:
     """Sum collective kernels by device and operation."""
     operation, names = operation_of(trace)
+    rows = np.flatnonzero(trace.kernels & (operation >= 0))
+    sorts, at = distinct(trace.gpu["device"][rows], operation[rows])
+    exposed = _exposed(trace, operation, rows, at)
     found = []
-    for device in trace.devices:
-        here = (trace.gpu["device"] == device) & trace.kernels
-        computing = trace.gpu_spans(here & (operation < 0))
-        for code, name in enumerate(names):
-            rows = here & (operation == code)
-            if rows.any():
-                size, dur = trace.gpu["bytes"][rows], trace.gpu["dur_ns"][rows]
-                known = (size > 0) & (dur > 0)
-                found.append(
-                    Collectives(
-                        device=device,
-                        operation=name,
-                        calls=int(rows.sum()),
-                        total_ns=int(np.sum(trace.gpu["dur_ns"][rows])),
-                        exposed_ns=(trace.gpu_spans(rows) - computing).total_ns,
-                        bytes=int(size.sum()) if (size != NONE).all() else None,
-                        bytes_per_s=float(np.median(size[known] * 1e9 / dur[known])) if known.any() else None,
-                    )
-                )
-    return Rows(sorted(found, key=lambda row: -row.exposed_ns))
+    for number, places in rows_by(at):
+        device, code = sorts[number]
+        size, dur = trace.gpu["bytes"][rows[places]], trace.gpu["dur_ns"][rows[places]]
+        known = (size > 0) & (dur > 0)
+        found.append(
+            Collectives(
+                device=device,
+                operation=names[code],
+                calls=len(places),
+                total_ns=int(dur.sum()),
+                exposed_ns=exposed[number],
+                bytes=int(size.sum()) if (size != NONE).all() else None,
+                bytes_per_s=float(np.median(size[known] * 1e9 / dur[known])) if known.any() else None,
+            )
+        )
+    return Rows.first(sorted(found, key=lambda row: -row.exposed_ns), lambda row: row.exposed_ns)
+
+
+def _exposed(trace: Trace, operation: Ns, rows: Ns, group: Ns) -> list[int]:
+    """Return for each group of some collectives how much of its time no computing kernel of its device hides."""
+    start, end = trace.gpu["start_ns"][rows], trace.gpu.end_ns[rows]
+    groups = int(group.max(initial=-1)) + 1
+    lanes = Lanes(groups, start, end)
+    merged = lanes.merged(group, start, end)
+    of, start, end = lanes.lane(merged.start), lanes.times(merged.start), lanes.times(merged.end)
+    device_of = np.zeros(groups, np.int64)
+    device_of[group] = trace.gpu["device"][rows]
+    exposed = end - start
+    for device, places in rows_by(device_of[of]):
+        computing = trace.gpu_spans((trace.gpu["device"] == device) & trace.kernels & (operation < 0))
+        exposed[places] -= computing.total_within(start[places], end[places])
+    found: list[int] = sum_by(of, exposed, groups).tolist()
+    return found

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tbperf.analyses.kernels import stage_times
+from tbperf.analyses.kernels import stages_of_groups
 from tbperf.analyses.rows import Rows
-from tbperf.intervals import NOTHING, Spans, sum_by
+from tbperf.intervals import NOTHING, Lanes, Spans
 from tbperf.trace import COPY_KINDS, HOST_MEMORY, NONE, Kind
 from tbperf.trace.names import ASYNC_COPY_CALL, COPY_CALL, SYNCHRONIZE
 
@@ -103,7 +103,7 @@ def _copies(  # noqa: PLR0913, PLR0917 - one group of rows
     calls = calls[calls >= 0]
     tiny = (sizes >= 0) & (sizes <= TINY_BYTES)
     again = max(_AGAIN, len(trace.steps) + 1)
-    by_stage = sum_by(trace.gpu_stage[rows] + 1, gpu["dur_ns"][rows], len(trace.stage_names) + 1)
+    (by_stage,) = stages_of_groups(trace, np.zeros(len(sizes), np.int64), trace.gpu_stage[rows], gpu["dur_ns"][rows], 1)
     return Copies(
         device=device,
         copy_kind=COPY_KINDS[kind] if kind != NONE else None,
@@ -118,7 +118,7 @@ def _copies(  # noqa: PLR0913, PLR0917 - one group of rows
         tiny_blocked_ns=_blocked_ns(trace, np.flatnonzero(rows)[tiny]),
         blocking_calls=int(trace.named(trace.api.rows(calls), _is_blocking).sum()),
         repeated_sizes=int((np.unique(sizes[sizes >= _LARGE_BYTES], return_counts=True)[1] >= again).sum()),
-        stage=stage_times(trace, by_stage.tolist()),
+        stage=by_stage,
     )
 
 
@@ -220,17 +220,20 @@ def _blocked_ns(trace: Trace, rows: Ns) -> int:
     calls = calls[calls >= 0]
     if not calls.size:
         return 0
-    syncs = np.flatnonzero(trace.named(trace.api, SYNCHRONIZE.match))
-    total = int(trace.api["dur_ns"][calls].sum())
-    for thread in np.unique(trace.api["thread"][calls]).tolist():
-        mine = syncs[trace.api["thread"][syncs] == thread]
-        mine = mine[np.argsort(trace.api["start_ns"][mine], kind="stable")]
-        ends = trace.api.end_ns[calls[trace.api["thread"][calls] == thread]]
-        following = np.searchsorted(trace.api["start_ns"][mine], ends)
-        known = following < len(mine)
-        soon = trace.api["start_ns"][mine[following[known]]] - ends[known] < _AT_ONCE_NS
-        total += int(trace.api["dur_ns"][np.unique(mine[following[known]][soon])].sum())
-    return total
+    api = trace.api
+    syncs = np.flatnonzero(trace.named(api, SYNCHRONIZE.match))
+    total = int(api["dur_ns"][calls].sum())
+    if not syncs.size:
+        return total
+    ends, starts = api.end_ns[calls], api["start_ns"][syncs]
+    lanes = Lanes(len(trace.threads), ends, starts)
+    places = lanes.place(api["thread"][syncs], starts)
+    order = np.argsort(places, kind="stable")
+    following = np.searchsorted(places[order], lanes.place(api["thread"][calls], ends))
+    sync = syncs[order[np.minimum(following, len(syncs) - 1)]]
+    soon = (following < len(syncs)) & (api["thread"][sync] == api["thread"][calls])
+    soon &= api["start_ns"][sync] - ends < _AT_ONCE_NS
+    return total + int(api["dur_ns"][np.unique(sync[soon])].sum())
 
 
 _AT_ONCE_NS = 10_000

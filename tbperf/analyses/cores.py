@@ -15,12 +15,10 @@ from tbperf.analyses.hardware import summarize_hardware
 from tbperf.analyses.host import WAITING, WORK, host_tiling
 from tbperf.analyses.rows import Rows
 from tbperf.analyses.steps import host_window
-from tbperf.intervals import Spans, sum_by
+from tbperf.intervals import Tilings, sum_by
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tbperf.intervals import Ns
+    from tbperf.intervals import Ns, Spans
     from tbperf.trace import Trace
 
 IN_PROCESS = "loader"
@@ -66,21 +64,22 @@ class Cores:
 def count_threads(trace: Trace) -> Rows[ThreadsAtOnce]:
     """Split the time of all steps by how many threads worked at once."""
     window = host_window(trace)
-    spans = trace.once(_working)
-    level, dur = _levels(list(spans.values()), window)
-    total = sum_by(level, dur, len(spans) + 1)
-    return Rows(
+    level, dur = _levels(trace.once(_working), window)
+    total = sum_by(level, dur, int(level.max(initial=0)) + 1)
+    found = [
         ThreadsAtOnce(threads=threads, host_ns=int(ns), share=int(ns) / window.total_ns)
         for threads, ns in enumerate(total.tolist())
         if ns
-    )
+    ]
+    return Rows.first(found, lambda row: row.host_ns)
 
 
 def measure_cores(trace: Trace) -> Cores:
     """Hold the threads and cores that the program used against those that are there."""
     window = host_window(trace)
     spans = trace.once(_working)
-    working = {thread: (mine & window).total_ns for thread, mine in spans.items()}
+    inside = window.total_within(spans.start, spans.end)
+    working = dict(enumerate(sum_by(spans.lane, inside, len(trace.threads)).tolist()))
     loaders = [ns for thread, ns in working.items() if trace.threads[thread].name.startswith("loader worker")]
     told = trace.recording.get("threads")
     threads = told if isinstance(told, dict) else {}
@@ -104,31 +103,32 @@ def measure_cores(trace: Trace) -> Cores:
     )
 
 
-def _working(trace: Trace) -> dict[int, Spans]:
+def _working(trace: Trace) -> Tilings:
     """Return when each thread worked."""
     tiling = trace.once(host_tiling)
-    waits = np.isin(tiling.label, [WORK.index(work) for work in (*WAITING, "unknown")])
-    found = {trace.main_thread: Spans.merged(tiling.start[~waits], tiling.end[~waits])}
+    works = ~np.isin(tiling.label, [WORK.index(work) for work in (*WAITING, "unknown")])
+    main = trace.main_thread
+    beside = np.array([thread.tid != IN_PROCESS for thread in trace.threads], np.bool_)
+    beside[main : main + 1] = False
+    thread, start, end = [np.full(int(works.sum()), main)], [tiling.start[works]], [tiling.end[works]]
     for table in (trace.ops, trace.ranges.rows(trace.loading)):
-        for thread in np.unique(table["thread"]).tolist():
-            if thread != trace.main_thread and trace.threads[thread].tid != IN_PROCESS:
-                mine = table.rows(table["thread"] == thread)
-                found[thread] = found.get(thread, Spans.empty()) | Spans.merged(mine["start_ns"], mine.end_ns)
-    return found
+        mine = beside[table["thread"]]
+        thread.append(table["thread"][mine])
+        start.append(table["start_ns"][mine])
+        end.append(table.end_ns[mine])
+    return Tilings.merged(np.concatenate(thread), np.concatenate(start), np.concatenate(end))
 
 
-def _levels(spans: Sequence[Spans], window: Spans) -> tuple[Ns, Ns]:
-    """Return how many of the spans cover each piece of the window, and the length of the pieces."""
-    inside = [mine & window for mine in spans]
-    moments = np.concatenate([window.start, window.end, *(part for mine in inside for part in (mine.start, mine.end))])
-    none = np.zeros(2 * len(window), np.int64)
-    change = [np.r_[np.ones(len(mine), np.int64), np.full(len(mine), -1, np.int64)] for mine in inside]
+def _levels(spans: Tilings, window: Spans) -> tuple[Ns, Ns]:
+    """Return how many of the threads work in each piece of the window, and the length of the pieces."""
+    moments = np.concatenate([window.start, window.end, spans.start, spans.end])
+    ones = np.ones(len(spans.start), np.int64)
+    change = np.concatenate([np.zeros(2 * len(window), np.int64), ones, -ones])
     order = np.argsort(moments, kind="stable")
     at = moments[order]
-    level = np.cumsum(np.concatenate([none, *change])[order])[:-1]
-    dur = np.diff(at)
+    level = np.cumsum(change[order])[:-1]
     covered = window.total_within(at[:-1], at[1:])
-    return level[covered > 0], dur[covered > 0]
+    return level[covered > 0], covered[covered > 0]
 
 
 def _accounted(trace: Trace, what: str) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,7 +38,7 @@ from tbperf.analyses.operators import (
     sum_operators,
 )
 from tbperf.analyses.replay import WhatIf, explore
-from tbperf.analyses.rows import Rows, Skipped
+from tbperf.analyses.rows import LeftOut, Rows, Skipped
 from tbperf.analyses.speed import Speed, has_images, measure_speed
 from tbperf.analyses.steps import Stage, Step, host_window, list_stages, list_steps
 from tbperf.analyses.unprofiled import Unprofiled, correct_for_profiling
@@ -155,6 +155,8 @@ class TraceReport:
     nsys: Nsys | None
     """What NVIDIA's tools would state of it; null for recordings of other recorders."""
     skipped: tuple[Skipped, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    """What lists of this report do not hold, because there is too much of it."""
     unprofiled: Unprofiled | None = None
     """What the steps take without the profiler; null where the run has no log of others."""
     recorded_unix_ns: int | None = None
@@ -200,6 +202,7 @@ def examine(trace: Trace) -> TraceReport:
         **{name: _rows(answers[name]) for name in _ROW_LISTS},
         nsys=state(trace) if trace.format == "nsys" else None,
         skipped=tuple(found for found in answers.values() if isinstance(found, Skipped)),
+        left_out=tuple(_left_out(trace, answers)),
         unprofiled=correct_for_profiling(trace, _rows(answers["devices"])),
         recorded_unix_ns=trace.origin_unix_ns,
     )
@@ -208,6 +211,22 @@ def examine(trace: Trace) -> TraceReport:
 _OTHERS = {"idle", "launches", "loading", "modules", "steps", "stages", "host_work", "speed", "cores"}
 _ROW_LISTS = [analysis.name for analysis in ANALYSES if analysis.name not in _OTHERS]
 """Analyses whose answer is a list of rows, which stands in the report under the analysis' name."""
+
+
+def _left_out(trace: Trace, answers: Mapping[str, Any]) -> Iterator[LeftOut]:
+    """Yield what is left out, list by list."""
+    if trace.more_devices:
+        yield LeftOut("devices", trace.more_devices, trace.more_devices_ns, "ns")
+    if trace.more_stages:
+        stages, ns = trace.more_stages
+        yield LeftOut("stages", stages, ns, "ns", trace.stage_names[-1])
+    modules = answers["modules"]
+    if isinstance(modules, Modules) and modules.deeper:
+        yield LeftOut("modules", modules.deeper, modules.deeper_ns, "ns", "the module around each")
+    lists = {name: found.rows if isinstance(found, Modules) else found for name, found in answers.items()}
+    for name, rows in lists.items():
+        if isinstance(rows, Rows) and rows.rest is not None:
+            yield LeftOut(name, rows.rest.rows, rows.rest.cost, "B" if name == "memory" else "ns")
 
 
 def _with_causes(steps: Rows[Step], idle: Any) -> Rows[Step]:

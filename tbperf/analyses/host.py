@@ -27,7 +27,7 @@ import numpy as np
 from tbperf.analyses.idle import loads_in_process
 from tbperf.analyses.rows import Rows
 from tbperf.analyses.steps import host_window
-from tbperf.intervals import NOTHING, Spans, Tiling, sum_by
+from tbperf.intervals import NOTHING, Spans, Tiling, Tilings, sum_by
 from tbperf.trace.names import ASYNC_COPY_CALL, COPY_CALL, SYNCHRONIZE
 from tbperf.trace.operators import BOOKKEEPING, OPERATOR_FAMILIES, OTHER_OPERATORS, operator_family
 from tbperf.trace.stages import BACKWARD_OP
@@ -146,18 +146,8 @@ def _cut(tiling: Tiling, stages: Tiling, steps: Ns) -> Tiling:
 def host_tiling(trace: Trace) -> Tiling:
     """Tile the time of all steps by sort of work; labels index `WORK`."""
     window = host_window(trace)
-    parts: list[Tiling] = []
-    rest = window
-    for layer in _layers(trace):
-        mine = layer.within(rest)
-        if mine.start.size:
-            parts.append(mine)
-            rest = rest - mine.spans()
-    parts.append(Tiling(rest.start, rest.end, np.full(len(rest), _CODE["unknown"], np.int64)))
-    start = np.concatenate([part.start for part in parts])
-    order = np.argsort(start, kind="stable")
-    end, label = (np.concatenate([getattr(part, what) for part in parts])[order] for what in ("end", "label"))
-    return Tiling(start[order], end, label).joined()
+    unknown = Tiling(window.start, window.end, np.full(len(window), _CODE["unknown"], np.int64))
+    return Tilings.of_lines([*_layers(trace), unknown]).stacked().within(window).joined()
 
 
 def _layers(trace: Trace) -> Iterator[Tiling]:
@@ -172,14 +162,13 @@ def _layers(trace: Trace) -> Iterator[Tiling]:
     blocking = trace.named(api, lambda name: COPY_CALL.match(name) and not ASYNC_COPY_CALL.match(name))
     yield _labelled("waiting for the GPU", _spans(api.rows(blocking | trace.named(api, SYNCHRONIZE.match))))
     yield _labelled("calls of the GPU's runtime", _spans(api))
-    yield from _operators(trace, main)
+    yield _operators(trace, [main])
     yield _labelled("calls of the system", _spans(trace.os.rows(trace.os["thread"] == main)))
     behind = autograd_threads(trace)
     if "backward" in trace.stage_names:
         backward = trace.stage_tiling.spans_of(trace.stage_names.index("backward"))
-        for thread in behind:
-            for layer in _operators(trace, thread):
-                yield layer.within(backward)
+        if behind:
+            yield _operators(trace, behind).within(backward)
         yield _labelled("waiting for a thread" if behind else "autograd", backward)
     open_ranges = trace.ranges.rows((trace.ranges["thread"] == main) & ~trace.loading)
     python = _spans(open_ranges) | _spans(trace.python.rows(trace.python["thread"] == main))
@@ -193,18 +182,30 @@ def autograd_threads(trace: Trace) -> list[int]:
     return found
 
 
-def _operators(trace: Trace, thread: int) -> Iterator[Tiling]:
-    """Tile a thread's time in operators by sort of work: first those whose name tells it, then the others."""
-    work = trace.labelled(trace.ops, lambda name: _CODE[operator_family(name)])
-    mine = trace.ops["thread"] == thread
-    rows = np.flatnonzero(mine & (work != _CODE[BOOKKEEPING]) & (work != _CODE[OTHER_OPERATORS]))
-    told = Tiling.innermost(trace.ops["start_ns"][rows], trace.ops.end_ns[rows]).relabelled(work[rows]).joined()
-    either = trace.innermost(trace.ops, thread).relabelled(work).joined()
-    if "optimizer" in trace.stage_names:
-        optimizing = trace.stage_tiling.spans_of(trace.stage_names.index("optimizer"))
-        yield _labelled("optimizer", either.spans() & optimizing)
-    yield told
-    yield either
+def _operators(trace: Trace, threads: Sequence[int]) -> Tiling:
+    """Tile the time that threads spend in operators by sort of work; of several at once, the first one's.
+
+    First those operators count whose name tells what they do, then the others; all are the optimizer's in its stage.
+    """
+    ops = trace.ops
+    work = trace.labelled(ops, lambda name: _CODE[operator_family(name)])
+    rows = np.flatnonzero(
+        np.isin(ops["thread"], threads) & (work != _CODE[BOOKKEEPING]) & (work != _CODE[OTHER_OPERATORS])
+    )
+    told = Tilings.innermost(ops["thread"][rows], ops["start_ns"][rows], ops.end_ns[rows]).relabelled(work[rows])
+    either = trace.innermost(ops).relabelled(work)
+    optimizing = (
+        trace.stage_tiling.spans_of(trace.stage_names.index("optimizer"))
+        if "optimizer" in trace.stage_names
+        else Spans.empty()
+    )
+    optimizer = either.within(optimizing).relabelled(np.full(len(WORK), _CODE["optimizer"]))
+    turn = np.full(len(trace.threads) + 1, NOTHING, np.int64)
+    turn[list(threads)] = np.arange(len(threads))
+    lines = [
+        line.renumbered(np.where(turn < 0, turn, 3 * turn + at)) for at, line in enumerate((optimizer, told, either))
+    ]
+    return Tilings.joined(lines).stacked()
 
 
 def _labelled(work: str, spans: Spans) -> Tiling:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tbperf.analyses.rows import Rows
-from tbperf.intervals import NOTHING, Spans, Tiling, sum_by
+from tbperf.intervals import NOTHING, Lanes, Spans, Tiling, Tilings, sum_by
 from tbperf.trace import HOST_MEMORY, Kind
 from tbperf.trace.names import (
     ALLOCATION,
@@ -32,7 +32,7 @@ from tbperf.trace.names import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -57,7 +57,7 @@ CAUSES = (
 )
 """In order of precedence, but for the last two: what is launched and waits, and what nothing explains."""
 
-_LAUNCH, _QUEUED, _UNKNOWN = (CAUSES.index(name) for name in ("launch", "queued", "unknown"))
+_PROFILER, _LAUNCH, _QUEUED, _UNKNOWN = (CAUSES.index(name) for name in ("profiler", "launch", "queued", "unknown"))
 
 _STAGE_CAUSES = {
     "dataload": "dataloader",
@@ -68,7 +68,7 @@ _STAGE_CAUSES = {
     "final_eval": "validation",
 }
 
-_OVERHEAD_OF_CUDA = {
+OVERHEAD_OF_CUDA = {
     "module_load": re.compile(
         r"Lazy Function Loading|Runtime Triggered Module Loading|Runtime module loading|Driver (?:JIT )?compiler",
         re.IGNORECASE,
@@ -173,15 +173,14 @@ class Ledger:
             _Pieces(index, np.full_like(index, _QUEUED), ends, self.gaps.end, thread),
             _Pieces(index, np.full_like(index, _LAUNCH), begins, ends, thread),
         ]
-        for number in np.unique(thread).tolist():
-            mine = np.flatnonzero((thread == number) & (begins > self.gaps.start))
-            parts.append(self._before_the_call(number, mine, begins))
+        waiting = np.flatnonzero(begins > self.gaps.start)
+        parts.append(self._before_the_call(waiting, begins, thread))
         joined = _Pieces(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(_Pieces)))
         return joined.where(joined.end > joined.start)
 
-    def _before_the_call(self, thread: int, gaps: Ns, begins: Ns) -> _Pieces:
+    def _before_the_call(self, gaps: Ns, begins: Ns, thread: Ns) -> _Pieces:
         before = Spans(self.gaps.start[gaps], begins[gaps])
-        tiling = self._host.causes(thread).within(before)
+        tiling = self._host.causes(Tiling(before.start, before.end, thread[gaps]))
         silent = Tiling.first_of([(_UNKNOWN, before - tiling.spans())])
         start = np.r_[tiling.start, silent.start]
         which = np.searchsorted(before.start, start, side="right") - 1
@@ -190,7 +189,7 @@ class Ledger:
             np.r_[tiling.label, silent.label],
             start,
             np.r_[tiling.end, silent.end],
-            np.full(start.size, thread),
+            thread[gaps[which]],
         )
 
     def causes(self) -> Iterator[IdleCause]:
@@ -229,9 +228,10 @@ class Ledger:
                 high = _DECADES_NS[index + 1] if index + 1 < len(_DECADES_NS) else None
                 yield GapsOfLength(self.device, low, high, int(mine.size), int(mine.sum()))
 
-    def longest(self, count: int) -> Iterator[Gap]:
-        """Describe the longest gaps."""
-        order = np.argsort(-self.gaps.dur, kind="stable")[:count]
+    def described(self, order: Ns) -> Iterator[Gap]:
+        """Describe some gaps."""
+        if not order.size:
+            return
         pieces = self.pieces.where(np.isin(self.pieces.gap, order))
         rows_by_end = self._rows[np.argsort(self.trace.gpu.end_ns[self._rows], kind="stable")]
         ends = self.trace.gpu.end_ns[rows_by_end]
@@ -266,16 +266,23 @@ class HostActivity:
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        self._tilings: dict[int, Tiling] = {}
 
-    def causes(self, thread: int) -> Tiling:
-        """Tile a thread's time by cause; where it has nothing open, by what the main thread was doing."""
-        if thread not in self._tilings:
-            layers = list(self._layers(thread))
-            if thread != self._trace.main_thread:
-                layers += self._layers(self._trace.main_thread)
-            self._tilings[thread] = Tiling.first_of(layers)
-        return self._tilings[thread]
+    def causes(self, deciding: Tiling) -> Tiling:
+        """Tile time by cause, where a tiling says whose activity decides: its labels are threads.
+
+        Where that thread has nothing open, what the main thread was doing decides.
+        """
+        main, layers = self._trace.main_thread, self._layers
+        times = [part for _, layer in layers for part in (layer.start, layer.end)]
+        lanes = Lanes(len(self._trace.threads), deciding.start, deciding.end, *times)
+        order = np.argsort(deciding.label, kind="stable")
+        whose = deciding.label[order]
+        turns = Spans(lanes.place(whose, deciding.start[order]), lanes.place(whose, deciding.end[order]))
+        first = [(_PROFILER, self._profiler)]
+        first += [(cause, _in_turn(lanes, layer, turns)) for cause, layer in layers]
+        if (whose != main).any():
+            first += [(cause, layer.of(main).spans()) for cause, layer in layers]
+        return Tiling.first_of(first).within(Spans(deciding.start, deciding.end))
 
     def driving(self) -> Tiling:
         """Tile time by cause of the thread that drives the device: the one that launches next."""
@@ -283,45 +290,46 @@ class HostActivity:
         calls = np.unique(trace.launched_by)
         calls = calls[calls >= 0]
         calls = calls[np.argsort(trace.api["start_ns"][calls], kind="stable")]
-        thread = trace.api["thread"][calls]
-        numbers = np.unique(thread).tolist()
-        if len(numbers) < 2:  # noqa: PLR2004 - nobody to take turns with
-            return self.causes(int(numbers[0]) if numbers else trace.main_thread)
+        thread = trace.api["thread"][calls].astype(np.int64)
+        known = [(self._profiler.start, self._profiler.end), *((layer.start, layer.end) for _, layer in self._layers)]
+        first = min(int(start.min(initial=0)) for start, _ in known)
+        if (thread == thread[:1]).all():  # nobody to take turns with
+            last = max(int(end.max(initial=0)) for _, end in known)
+            whose = thread[:1] if thread.size else np.array([trace.main_thread])
+            return self.causes(Tiling(np.array([first]), np.array([last]), whose))
         until = trace.api.end_ns[calls]
-        since = np.r_[np.iinfo(np.int64).min // 2, np.maximum.accumulate(until)[:-1]]
-        parts = [self.causes(n).within(Spans.merged(since[thread == n], until[thread == n])) for n in numbers]
-        start = np.concatenate([part.start for part in parts])
-        order = np.argsort(start, kind="stable")
-        end, label = (np.concatenate([getattr(part, what) for part in parts])[order] for what in ("end", "label"))
-        return Tiling(start[order], end, label)
+        since = np.r_[first, np.maximum.accumulate(until)[:-1]]
+        longer = until > since
+        return self.causes(Tiling(since[longer], until[longer], thread[longer]))
 
-    def _layers(self, thread: int) -> Iterator[tuple[int, Spans]]:
+    @cached_property
+    def _profiler(self) -> Spans:
+        """The recorder's own work, which holds up all threads."""
+        of_cuda = [self._of_cuda(cause) for cause in OVERHEAD_OF_CUDA]
+        return _spans(self._trace.overhead.rows(~np.logical_or.reduce(of_cuda)))
+
+    def _of_cuda(self, cause: str) -> npt.NDArray[np.bool_]:
+        return self._trace.named(self._trace.overhead, OVERHEAD_OF_CUDA[cause].match)
+
+    @cached_property
+    def _layers(self) -> list[tuple[int, Tilings]]:
+        """What else could be the cause, the first that applies first, and when it was on each thread."""
         trace = self._trace
-        of_cuda = {cause: trace.named(trace.overhead, name.match) for cause, name in _OVERHEAD_OF_CUDA.items()}
-        mine = trace.overhead["thread"] == thread
-        yield CAUSES.index("profiler"), _spans(trace.overhead.rows(~np.logical_or.reduce([*of_cuda.values()])))
-        api = trace.api.rows(trace.api["thread"] == thread)
+        found = []
         for cause in ("sync", "memcpy", "allocation", "module_load", "launch"):
-            mask = self._calls[cause][trace.api["thread"] == thread]
-            spans = _spans(api.rows(mask))
-            if cause in of_cuda:
-                spans |= _spans(trace.overhead.rows(of_cuda[cause] & mine))
+            tables = [trace.api.rows(self._calls[cause])]
+            if cause in OVERHEAD_OF_CUDA:
+                tables.append(trace.overhead.rows(self._of_cuda(cause)))
             if cause == "module_load":
-                spans |= self._compiling(thread)
-            yield CAUSES.index(cause), spans
-        ranges = trace.ranges.rows(trace.ranges["thread"] == thread)
+                where = (trace.ops, trace.ranges, trace.python)
+                tables += [table.rows(trace.named(table, COMPILATION.match)) for table in where]
+            found.append((CAUSES.index(cause), _of_threads(*tables)))
         for stage, cause in _STAGE_CAUSES.items():
             if stage in trace.stage_names:
-                open_stage = self._stage_open[stage][trace.ranges["thread"] == thread]
-                yield CAUSES.index(cause), _spans(ranges.rows(open_stage))
-        yield (
-            CAUSES.index("host_op"),
-            _spans(trace.ops.rows(trace.ops["thread"] == thread)) | _spans(trace.os.rows(trace.os["thread"] == thread)),
-        )
-        yield (
-            CAUSES.index("python"),
-            _spans(ranges) | _spans(trace.python.rows(trace.python["thread"] == thread)),
-        )
+                found.append((CAUSES.index(cause), _of_threads(trace.ranges.rows(trace.stage_ranges(stage)))))
+        found.append((CAUSES.index("host_op"), _of_threads(trace.ops, trace.os)))
+        found.append((CAUSES.index("python"), _of_threads(trace.ranges, trace.python)))
+        return found
 
     @cached_property
     def _calls(self) -> dict[str, npt.NDArray[np.bool_]]:
@@ -343,17 +351,6 @@ class HostActivity:
             "launch": called(KERNEL_LAUNCH) | called(GRAPH_LAUNCH) | copies | called(MEMSET_CALL),
         }
 
-    @cached_property
-    def _stage_open(self) -> dict[str, npt.NDArray[np.bool_]]:
-        return {stage: self._trace.stage_ranges(stage) for stage in _STAGE_CAUSES}
-
-    def _compiling(self, thread: int) -> Spans:
-        found = Spans.empty()
-        for table in (self._trace.ops, self._trace.ranges, self._trace.python):
-            rows = self._trace.named(table, COMPILATION.match)
-            found |= _spans(table.rows(rows & (table["thread"] == thread)))
-        return found
-
     def innermost_at(self, moment: int, thread: int) -> str | None:
         """Return the name of what was opened last and is still open, not counting plain Python calls."""
         trace, at = self._trace, np.array([moment])
@@ -361,7 +358,7 @@ class HostActivity:
             open_rows = [
                 (int(table["start_ns"][row]), trace.strings[table["name"][row]])
                 for table in (trace.ranges, trace.ops, trace.os, trace.api)
-                if (row := int(trace.innermost(table, candidate).at(at)[0])) != NOTHING
+                if (row := int(trace.innermost(table).at(np.array([candidate]), at)[0])) != NOTHING
             ]
             if open_rows:
                 return max(open_rows, key=lambda row: row[0])[1]
@@ -380,15 +377,32 @@ class HostActivity:
     @cached_property
     def _python_in_files(self) -> Table:
         python = self._trace.python
-        return python.rows(self._trace.named(python, _IN_FILE.search))
+        return python.rows(self._trace.named(python, IN_FILE.search))
 
 
-_IN_FILE = re.compile(r"\.py\(\d+\)")
+IN_FILE = re.compile(r"\.py\(\d+\)")
 """Python calls with a file and line, unlike those of built-in methods."""
 
 
 def _spans(table: Table) -> Spans:
     return Spans.merged(table["start_ns"], table.end_ns)
+
+
+def _of_threads(*tables: Table) -> Tilings:
+    """Return the time that rows of some tables cover, thread by thread."""
+    thread, start, end = (
+        np.concatenate(parts)
+        for parts in zip(*((table["thread"], table["start_ns"], table.end_ns) for table in tables), strict=True)
+    )
+    return Tilings.merged(thread, start, end)
+
+
+def _in_turn(lanes: Lanes, layer: Tilings, turns: Spans) -> Spans:
+    """Return the time of a layer on the thread whose turn it is."""
+    spans = Spans(lanes.place(layer.lane, layer.start), lanes.place(layer.lane, layer.end)) & turns
+    start, end = lanes.times(spans.start), lanes.times(spans.end)
+    order = np.argsort(start)
+    return Spans(start[order], end[order])
 
 
 @dataclass(frozen=True)
@@ -421,11 +435,11 @@ def attribute(trace: Trace) -> Idle:
     host = trace.once(HostActivity)
     ledgers = [Ledger(trace, host, device) for device in trace.devices]
     causes = [cause for ledger in ledgers for cause in ledger.causes()]
-    gaps = [gap for ledger in ledgers for gap in ledger.longest(LONGEST)]
+    gaps = [gap for ledger, order in zip(ledgers, _longest(ledgers), strict=True) for gap in ledger.described(order)]
     by_step = sum((ledger.by_step() for ledger in ledgers), np.zeros((len(trace.steps), len(CAUSES)), np.int64))
     return Idle(
         causes=Rows(sorted(causes, key=lambda row: -row.idle_ns)),
-        gaps=Rows(sorted(gaps, key=lambda row: -row.dur_ns)[:LONGEST]),
+        gaps=Rows(sorted(gaps, key=lambda row: -row.dur_ns)),
         lengths=Rows(length for ledger in ledgers for length in ledger.lengths()),
         steps=tuple(
             {CAUSES[cause]: int(row[cause]) for cause in np.argsort(-row, kind="stable") if row[cause]}
@@ -434,18 +448,33 @@ def attribute(trace: Trace) -> Idle:
     )
 
 
+def tile_driving(trace: Trace) -> Tiling:
+    """Tile time by cause of the thread that drives the device."""
+    return trace.once(HostActivity).driving()
+
+
+def _longest(ledgers: Sequence[Ledger]) -> Iterator[Ns]:
+    """Yield which gaps of each device are among the longest of all, the longest first."""
+    dur = np.concatenate([np.empty(0, np.int64), *(ledger.gaps.dur for ledger in ledgers)])
+    device = np.repeat(np.arange(len(ledgers)), [len(ledger.gaps) for ledger in ledgers])
+    first = np.cumsum([0, *(len(ledger.gaps) for ledger in ledgers)])
+    chosen = np.argsort(-dur, kind="stable")[:LONGEST]
+    for number in range(len(ledgers)):
+        yield chosen[device[chosen] == number] - first[number]
+
+
 def loads_in_process(trace: Trace) -> bool:
     """Tell whether the program loads its batches itself: waiting for a worker takes no operators, loading does."""
     if "fetch" in trace.stage_names:
         return True
     if "dataload" not in trace.stage_names:
         return False
-    if trace.named(trace.ranges, _IN_PROCESS.search).any():
+    if trace.named(trace.ranges, IN_PROCESS.search).any():
         return True
     waiting = trace.stage_tiling.spans_of(trace.stage_names.index("dataload"))
     mine = trace.ops.rows(trace.ops["thread"] == trace.main_thread)
     return (_spans(mine) & waiting).total_ns > _IN_PROCESS_SHARE * waiting.total_ns
 
 
-_IN_PROCESS = re.compile(r"_SingleProcess")
+IN_PROCESS = re.compile(r"_SingleProcess")
 _IN_PROCESS_SHARE = 0.2

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tbperf.analyses.rows import Rows
-from tbperf.intervals import NOTHING, sum_by
+from tbperf.intervals import distinct, rows_by, sum_by
 from tbperf.trace import NONE
 from tbperf.trace.names import kernel_family, uses_tensor_cores
 
 if TYPE_CHECKING:
+    from tbperf.intervals import Ns
     from tbperf.trace import Trace
 
 UNNAMED = "unnamed"
@@ -85,35 +86,33 @@ def find_hotspots(trace: Trace) -> Rows[Hotspot]:
     order = np.lexsort((dur, at))
     ends = np.cumsum(calls)
     shortest, longest = order[ends - calls], order[ends - 1]
-    stages = len(trace.stage_names) + 1
-    by_stage = sum_by(at * stages + trace.gpu_stage[rows] + 1, dur, len(keys) * stages)
+    by_stage = stages_of_groups(trace, at, trace.gpu_stage[rows], dur, len(keys))
     devices = keys // texts
-    of_device = {device: int(total[devices == device].sum()) for device in trace.devices}
-    found = []
-    for i in range(len(keys)):
+    of_device = {device: int(total[which].sum()) for device, which in rows_by(devices)}
+
+    def row(i: int) -> Hotspot:
         name, device = trace.strings[int(keys[i] % texts)], int(devices[i])
         detail = {
             column: None if (value := int(trace.gpu[column][rows[longest[i]]])) == NONE else value
             for column in ("blocks", "block_threads", "occupancy")
         }
-        found.append(
-            Hotspot(
-                device=device,
-                name=name,
-                family=kernel_family(name),
-                tensor_cores=uses_tensor_cores(name),
-                calls=int(calls[i]),
-                total_ns=int(total[i]),
-                mean_ns=int(total[i] // calls[i]),
-                min_ns=int(dur[shortest[i]]),
-                max_ns=int(dur[longest[i]]),
-                longest_start_ns=int(trace.gpu["start_ns"][rows[longest[i]]]),
-                share=int(total[i]) / max(1, of_device[device]),
-                **detail,
-                stage=stage_times(trace, by_stage[i * stages : (i + 1) * stages].tolist()),
-            )
+        return Hotspot(
+            device=device,
+            name=name,
+            family=kernel_family(name),
+            tensor_cores=uses_tensor_cores(name),
+            calls=int(calls[i]),
+            total_ns=int(total[i]),
+            mean_ns=int(total[i] // calls[i]),
+            min_ns=int(dur[shortest[i]]),
+            max_ns=int(dur[longest[i]]),
+            longest_start_ns=int(trace.gpu["start_ns"][rows[longest[i]]]),
+            share=int(total[i]) / max(1, of_device[device]),
+            **detail,
+            stage=by_stage[i],
         )
-    return Rows(sorted(found, key=lambda row: -row.total_ns))
+
+    return Rows.dearest(row, total)
 
 
 def sum_families(trace: Trace) -> Rows[KernelFamily]:
@@ -147,7 +146,12 @@ def sum_families(trace: Trace) -> Rows[KernelFamily]:
     return Rows(sorted(found, key=lambda row: -row.total_ns))
 
 
-def stage_times(trace: Trace, ns: list[int]) -> dict[str, int]:
-    """Name the entries of a list by stage, the first one being time in no stage; dearest first, without zeros."""
-    named = {trace.stage_name(label) or UNNAMED: ns[label + 1] for label in range(NOTHING, len(ns) - 1)}
-    return dict(sorted(((k, v) for k, v in named.items() if v), key=lambda item: -item[1]))
+def stages_of_groups(trace: Trace, group: Ns, stage: Ns, ns: Ns, groups: int) -> list[dict[str, int]]:
+    """Sum times of each group by the name of their stage; dearest first, without zeros."""
+    pairs, at = distinct(group, stage)
+    total = sum_by(at, ns, len(pairs)).tolist()
+    found: list[dict[str, int]] = [{} for _ in range(groups)]
+    for (of, label), sum_ns in sorted(zip(pairs, total, strict=True), key=lambda item: (-item[1], item[0])):
+        if sum_ns:
+            found[of][trace.stage_name(label) or UNNAMED] = sum_ns
+    return found

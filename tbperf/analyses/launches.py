@@ -250,4 +250,4 @@ def _sum_calls(trace: Trace, where: npt.NDArray[np.bool_]) -> Rows[Calls]:
         )
         for (api, label, op), (calls, ns, in_steps, idle, longest, begin) in sums.items()
     ]
-    return Rows(sorted(found, key=lambda row: -row.host_ns))
+    return Rows.first(sorted(found, key=lambda row: -row.host_ns), lambda row: row.host_ns)

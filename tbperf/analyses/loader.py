@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tbperf.analyses.rows import Rows
-from tbperf.analyses.steps import host_window
-from tbperf.intervals import Spans, sum_by
+from tbperf.analyses.steps import host_window, time_of_threads
+from tbperf.intervals import NOTHING, sum_by
 from tbperf.trace.stages import LOADER_PREFIX
 
 if TYPE_CHECKING:
@@ -90,12 +90,10 @@ def sum_loader_work(trace: Trace) -> Rows[LoaderWork]:
     codes, group = np.unique(rows["name"], return_inverse=True)
     calls = np.bincount(group, minlength=len(codes))
     total = sum_by(group, rows["dur_ns"], len(codes))
-    own = np.zeros(len(codes), np.int64)
-    number_of = np.zeros(len(trace.strings.texts), np.int64)
-    number_of[codes] = np.arange(len(codes))
-    for thread in np.unique(rows["thread"]).tolist():
-        tiling = trace.innermost(trace.ranges, thread)
-        own += sum_by(number_of[trace.ranges["name"][tiling.label]], tiling.end - tiling.start, len(codes))
+    which = np.full(len(trace.ranges), NOTHING, np.int64)
+    which[trace.loading] = group
+    tilings = trace.innermost(trace.ranges).relabelled(which)
+    own = sum_by(tilings.label, tilings.end - tilings.start, len(codes))
     order = np.lexsort((rows["dur_ns"], group))
     longest = order[np.cumsum(calls) - 1]
     names = [text.removeprefix(LOADER_PREFIX) for text in trace.texts(codes)]
@@ -115,32 +113,36 @@ def sum_loader_work(trace: Trace) -> Rows[LoaderWork]:
         )
         for i, name in enumerate(names)
     ]
-    return Rows(sorted(found, key=lambda row: -row.self_ns))
+    return Rows.first(sorted(found, key=lambda row: -row.self_ns), lambda row: row.self_ns)
 
 
 def list_workers(trace: Trace) -> Rows[LoaderWorker]:
     """Measure how busy each worker was while the program ran."""
+    return Rows.first(trace.once(_workers), lambda row: row.busy_ns)
+
+
+def _workers(trace: Trace) -> list[LoaderWorker]:
     rows, window = _work(trace), host_window(trace)
     fetches = trace.named(rows, lambda name: name == LOADER_PREFIX + FETCH)
+    batches = np.bincount(rows["thread"][fetches], minlength=len(trace.threads)).tolist()
+    busy_ns = time_of_threads(trace, rows, window)
     found = []
     for thread in np.unique(rows["thread"]).tolist():
-        mine = rows.rows(rows["thread"] == thread)
-        busy = (Spans.merged(mine["start_ns"], mine.end_ns) & window).total_ns
-        about = trace.threads[thread]
+        busy, about = busy_ns[thread], trace.threads[thread]
         found.append(
             LoaderWorker(
                 worker=about.name or f"process {about.pid}",
-                batches=int((fetches & (rows["thread"] == thread)).sum()),
+                batches=batches[thread],
                 busy_ns=busy,
                 share=busy / window.total_ns,
             )
         )
-    return Rows(sorted(found, key=lambda row: -row.busy_ns))
+    return sorted(found, key=lambda row: -row.busy_ns)
 
 
 def weigh_loader(trace: Trace) -> Loading:
     """Hold what the workers can deliver against what the program asks for."""
-    rows, workers = _work(trace), list_workers(trace)
+    rows, workers = _work(trace), trace.once(_workers)
     fetches = rows.rows(trace.named(rows, lambda name: name == LOADER_PREFIX + FETCH))
     images = int(trace.named(rows, lambda name: name == LOADER_PREFIX + LOAD).sum())
     batches = len(fetches)

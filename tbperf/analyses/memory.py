@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tbperf.analyses.kernels import UNNAMED
 from tbperf.analyses.rows import Rows
+from tbperf.intervals import rows_by
 from tbperf.trace import NONE
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tbperf.trace import Trace
 
 
@@ -45,15 +46,13 @@ def measure_memory(trace: Trace) -> Rows[MemoryUse]:
     capacity = {gpu.device: gpu.memory_bytes for gpu in trace.gpus}
     stage = trace.stage_tiling.at(table["start_ns"])
     found = []
-    for device in np.unique(table["device"]).tolist():
-        here = table["device"] == device
-        size = table["bytes"][here]
-        allocated = table["allocated"][here]
+    for device, here in rows_by(table["device"]):
+        size, allocated, reserved = (table[column][here] for column in ("bytes", "allocated", "reserved"))
         by_stage, reserved_by_stage = {}, {}
-        for label in np.unique(stage[here]).tolist():
+        for label, rows in rows_by(stage[here]):
             name = trace.stage_name(label) or UNNAMED
-            by_stage[name] = int(allocated[stage[here] == label].max())
-            held = int(table["reserved"][here][stage[here] == label].max())
+            by_stage[name] = int(allocated[rows].max())
+            held = int(reserved[rows].max())
             if held != NONE:
                 reserved_by_stage[name] = held
         found.append(
@@ -62,15 +61,16 @@ def measure_memory(trace: Trace) -> Rows[MemoryUse]:
                 allocations=int((size > 0).sum()),
                 allocated_bytes=int(size[size > 0].sum()),
                 peak_allocated_bytes=_peak(allocated),
-                peak_reserved_bytes=_peak(table["reserved"][here]),
+                peak_reserved_bytes=_peak(reserved),
                 capacity_bytes=capacity.get(device),
                 stage_peak_bytes=_dearest(by_stage),
                 stage_reserved_bytes=_dearest(reserved_by_stage),
-                unused_share=_unused(allocated, table["reserved"][here]),
+                unused_share=_unused(allocated, reserved),
                 churn_bytes_per_step=int(size[size > 0].sum()) // len(trace.steps) if len(trace.steps) else None,
             )
         )
-    return Rows(sorted(found, key=lambda row: -(row.peak_allocated_bytes or 0)))
+    found.sort(key=lambda row: -(row.peak_allocated_bytes or 0))
+    return Rows.first(found, lambda row: row.peak_allocated_bytes or 0)
 
 
 def _dearest(sizes: dict[str, int]) -> dict[str, int]:

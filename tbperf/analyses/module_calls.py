@@ -10,27 +10,33 @@ Backward is tied to the module whose operator carries the same sequence number.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tbperf.intervals import NOTHING, Tiling, distinct
+from tbperf.intervals import NOTHING, Lanes, Tilings, distinct
 from tbperf.trace import NONE
 from tbperf.trace.stages import BACKWARD_OP, ModuleName, module_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
     from tbperf.intervals import Ns
     from tbperf.trace import Table, Trace
 
-_PYTHON_CALL = re.compile(r"nn\.Module: (.+)")
+MOST_LEVELS = 50
+"""Modules inside of so many others count for the one around them."""
+LONGEST_NAME = 100
+"""Characters of one level of a path that is put together of Python calls."""
+
+PYTHON_CALL = re.compile(r"nn\.Module: (.+)")
 
 _WEIGHT_AT: Mapping[str, int] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution", "_convolution"), 1),
@@ -57,10 +63,14 @@ class ModuleTimes:
     """Index of the module around each one, `NOTHING` for the outermost; a parent comes before its children."""
     calls: Ns
     """How often each was called."""
-    innermost: Mapping[int, Tiling]
-    """By thread, when each was the innermost one; labels index ``names``."""
-    backward: Mapping[int, Tiling]
-    """By thread, when the backward of an operator of each ran, outside of all modules."""
+    innermost: Tilings
+    """For each thread, when each was the innermost one; labels index ``names``."""
+    backward: Tilings
+    """For each thread, when the backward of an operator of each ran, outside of all modules."""
+    deeper: int = 0
+    """Modules that lie deeper than `MOST_LEVELS`, and count for the one around them that does not."""
+    deeper_ns: int = 0
+    """Host time in those and in no module that they call."""
 
     @cached_property
     def levels(self) -> tuple[tuple[str, ...], ...]:
@@ -90,36 +100,37 @@ def time_modules(trace: Trace) -> ModuleTimes | None:
 
 
 def _python_calls(trace: Trace) -> ModuleTimes | None:
-    rows = np.flatnonzero(trace.named(trace.python, _PYTHON_CALL.match))
+    rows = np.flatnonzero(trace.named(trace.python, PYTHON_CALL.match))
     if not rows.size:
         return None
     calls = trace.python.rows(rows)
+    order = np.lexsort((-calls.end_ns, calls["start_ns"], calls["thread"]))
     names = {code: match[1] for code in np.unique(calls["name"]).tolist() if (match := _is_call(trace, code))}
-    which = np.full(len(calls), NOTHING, np.int64)
-    paths: dict[str, int] = {}
-    parents: list[int] = []
-    for thread in np.unique(calls["thread"]).tolist():
-        mine = np.flatnonzero(calls["thread"] == thread)
-        mine = mine[np.lexsort((-calls.end_ns[mine], calls["start_ns"][mine]))]
-        open_calls: list[tuple[int, str]] = []
-        columns = (calls[name][mine].tolist() for name in ("start_ns", "dur_ns", "name"))
-        found = []
-        for start, dur, name in zip(*columns, strict=True):
-            while open_calls and open_calls[-1][0] <= start:
-                open_calls.pop()
-            around = open_calls[-1][1] if open_calls else None
-            path = names[name] if around is None else f"{around}/{names[name]}"
-            open_calls.append((start + dur, path))
-            if path not in paths:
-                paths[path] = len(paths)
-                parents.append(NOTHING if around is None else paths[around])
-            found.append(paths[path])
-        which[mine] = found
-    return _times(trace, "python", [ModuleName(path, separator="/") for path in paths], parents, (calls, which))
+    modules: dict[tuple[int, int], int] = {}  # a module is what it is called, in the module around it
+    open_calls: list[tuple[int, int]] = []
+    which, on = [], NOTHING
+    columns = (calls[name][order].tolist() for name in ("thread", "start_ns", "dur_ns", "name"))
+    for thread, start, dur, code in zip(*columns, strict=True):
+        if thread != on:
+            open_calls, on = [], thread
+        while open_calls and open_calls[-1][0] <= start:
+            open_calls.pop()
+        around = open_calls[-1][1] if open_calls else NOTHING
+        module = modules.setdefault((around, code), len(modules))
+        open_calls.append((start + dur, module))
+        which.append(module)
+    of_call = np.empty(len(calls), np.int64)
+    of_call[order] = which
+    kept = _down_to_a_level([around for around, _ in modules])
+    paths: list[str] = []
+    for (_, code), around in zip(itertools.compress(modules, kept.own.tolist()), kept.parents, strict=True):
+        name = names[code] if len(names[code]) <= LONGEST_NAME else f"{names[code][: LONGEST_NAME - 1]}…"
+        paths.append(name if around == NOTHING else f"{paths[around]}/{name}")
+    return _times(trace, "python", [ModuleName(path, separator="/") for path in paths], kept, (calls, of_call))
 
 
 def _is_call(trace: Trace, code: int) -> re.Match[str] | None:
-    return _PYTHON_CALL.match(trace.strings[code])
+    return PYTHON_CALL.match(trace.strings[code])
 
 
 def _ranges(trace: Trace) -> ModuleTimes | None:
@@ -132,17 +143,24 @@ def _ranges(trace: Trace) -> ModuleTimes | None:
     # Outer modules first; those side by side as they were called.
     order = sorted(range(len(read)), key=lambda index: (read[index].path.count("."), first[index]))
     names = [read[index] for index in order]
-    places = {name.path: place for place, name in enumerate(names)}
-    parents = [_around(name.path, places) for name in names]
-    return _times(trace, "ranges", names, parents, (calls, np.argsort(order)[which]))
+    kept = _down_to_a_level(_around([name.path for name in names]))
+    names = list(itertools.compress(names, kept.own.tolist()))
+    return _times(trace, "ranges", names, kept, (calls, np.argsort(order)[which]))
 
 
-def _around(path: str, places: Mapping[str, int]) -> int:
-    while "." in path:
-        path = path.rpartition(".")[0]
-        if path in places:
-            return places[path]
-    return NOTHING
+def _around(paths: Sequence[str]) -> list[int]:
+    """Return for each path the place of the longest other one that it begins with, level by level."""
+    levels = [path.split(".", MOST_LEVELS) for path in paths]
+    found = [NOTHING] * len(paths)
+    open_: list[int] = []
+    # What begins with a path follows it; of equal paths the last one stands for all.
+    for place in sorted(range(len(paths)), key=lambda index: (levels[index], index)):
+        mine = levels[place]
+        while open_ and (levels[open_[-1]] == mine or levels[open_[-1]] != mine[: len(levels[open_[-1]])]):
+            open_.pop()
+        found[place] = open_[-1] if open_ else NOTHING
+        open_.append(place)
+    return found
 
 
 def _parameters(trace: Trace) -> ModuleTimes | None:
@@ -155,8 +173,8 @@ def _parameters(trace: Trace) -> ModuleTimes | None:
     kinds: dict[str, int] = {}
     kind = np.array([NONE if text is None else kinds.setdefault(text, len(kinds)) for text in weights], np.int64)[which]
     rows, kind = rows[kind != NONE], kind[kind != NONE]
-    kept = _outermost_forward(trace, rows)
-    rows, kind = rows[kept], kind[kept]
+    outermost = _outermost_forward(trace, rows)
+    rows, kind = rows[outermost], kind[outermost]
     if not rows.size:
         return None
     order = np.argsort(ops["start_ns"][rows], kind="stable")
@@ -169,7 +187,8 @@ def _parameters(trace: Trace) -> ModuleTimes | None:
     names = [ModuleName(texts[one] + (f" (#{count})" if count else "")) for one, count in found]
     order = np.argsort(np.unique(at, return_index=True)[1])
     names = [names[index] for index in order.tolist()]
-    return _times(trace, "shapes", names, [NOTHING] * len(names), (ops.rows(rows), np.argsort(order)[at]))
+    kept = _down_to_a_level([NOTHING] * len(names))
+    return _times(trace, "shapes", names, kept, (ops.rows(rows), np.argsort(order)[at]))
 
 
 def _operator(name: str) -> str:
@@ -188,16 +207,15 @@ def _weight(operator: str, shapes: str) -> str | None:
 def _outermost_forward(trace: Trace, rows: Ns) -> npt.NDArray[np.bool_]:
     """Tell which of some operators lie in none of the others and in no backward."""
     ops = trace.ops
-    is_backward = trace.named(ops, BACKWARD_OP.match)
+    thread, start, end = ops["thread"][rows], ops["start_ns"][rows], ops.end_ns[rows]
+    order = np.lexsort((-end, start, thread))
+    lanes = Lanes(len(trace.threads), start, end)
+    opens, closes = lanes.place(thread[order], start[order]), lanes.place(thread[order], end[order])
+    reached = np.r_[np.iinfo(np.int64).min, np.maximum.accumulate(closes)[:-1]]
+    back = np.flatnonzero(trace.named(ops, BACKWARD_OP.match))
+    backward = Tilings.innermost(ops["thread"][back], ops["start_ns"][back], ops.end_ns[back])
     kept = np.zeros(len(rows), np.bool_)
-    for thread in np.unique(ops["thread"][rows]).tolist():
-        mine = np.flatnonzero(ops["thread"][rows] == thread)
-        start, end = ops["start_ns"][rows[mine]], ops.end_ns[rows[mine]]
-        order = np.lexsort((-end, start))
-        reached = np.r_[np.iinfo(np.int64).min, np.maximum.accumulate(end[order])[:-1]]
-        back = is_backward & (ops["thread"] == thread)
-        outside = Tiling.innermost(ops["start_ns"][back], ops.end_ns[back]).at(start[order]) == NOTHING
-        kept[mine[order]] = (start[order] >= reached) & outside
+    kept[order] = (opens >= reached) & (backward.at(thread[order], start[order]) == NOTHING)
     return kept
 
 
@@ -211,42 +229,67 @@ def _numbers(step: Ns, kind: Ns) -> Ns:
     return np.where(step == NOTHING, 0, number)
 
 
-def _times(
-    trace: Trace, source: str, names: list[ModuleName], parents: list[int], calls: tuple[Table, Ns]
-) -> ModuleTimes:
+class _Kept(NamedTuple):
+    """The modules that are told apart."""
+
+    own: npt.NDArray[np.bool_]
+    """Which of the modules are."""
+    of: Ns
+    """Index, among those, of each module or of the innermost one around it that is."""
+    parents: list[int]
+    """Of those, index of the one around each."""
+
+
+def _down_to_a_level(parents: Sequence[int]) -> _Kept:
+    """Keep modules down to a level; parents come before their children."""
+    level: list[int] = []
+    of: list[int] = []
+    kept: list[int] = []
+    for parent in parents:
+        level.append(0 if parent == NOTHING else level[parent] + 1)
+        if level[-1] < MOST_LEVELS:
+            of.append(len(kept))
+            kept.append(NOTHING if parent == NOTHING else of[parent])
+        else:
+            of.append(of[parent])
+    return _Kept(np.array(level, np.int64) < MOST_LEVELS, np.array(of, np.int64), kept)
+
+
+def _times(trace: Trace, source: str, names: list[ModuleName], kept: _Kept, calls: tuple[Table, Ns]) -> ModuleTimes:
     """Tile the threads by calls, each of which is a call of one of the modules."""
     table, which = calls
-    innermost = {}
-    for thread in np.unique(table["thread"]).tolist():
-        mine = np.flatnonzero(table["thread"] == thread)
-        tiling = Tiling.innermost(table["start_ns"][mine], table.end_ns[mine])
-        innermost[thread] = tiling.relabelled(which[mine])
-    counts = np.bincount(which, minlength=len(names))
-    return ModuleTimes(source, tuple(names), tuple(parents), counts, innermost, dict(_backward(trace, innermost)))
+    by_call = Tilings.innermost(table["thread"], table["start_ns"], table.end_ns)
+    innermost = by_call.relabelled(kept.of[which])
+    counted = kept.own[which]
+    deeper = ~counted[by_call.label]
+    return ModuleTimes(
+        source,
+        tuple(names),
+        tuple(kept.parents),
+        np.bincount(kept.of[which[counted]], minlength=len(names)),
+        innermost,
+        _backward(trace, innermost, np.unique(table["thread"])),
+        int((~kept.own).sum()),
+        int((by_call.end - by_call.start)[deeper].sum()),
+    )
 
 
-def _backward(trace: Trace, innermost: Mapping[int, Tiling]) -> Iterator[tuple[int, Tiling]]:
-    """Yield for each thread when it ran the backward of an operator that a module called."""
+def _backward(trace: Trace, innermost: Tilings, threads: Ns) -> Tilings:
+    """Return when each thread ran the backward of an operator that a module called, on one of some threads."""
     ops = trace.ops
     numbered = np.flatnonzero(ops["sequence"] != NONE)
     is_backward = trace.named(ops, BACKWARD_OP.match)[numbered]
-    called = numbered[~is_backward & np.isin(ops["thread"][numbered], list(innermost))]
+    called = numbered[~is_backward & np.isin(ops["thread"][numbered], threads)]
     # An operator carries the number of the next node of the graph: of several, the last one made that node.
     called = called[np.lexsort((ops["start_ns"][called], ops["sequence"][called]))]
     sequence = ops["sequence"][called]
     last = np.r_[sequence[1:] != sequence[:-1], True][: sequence.size]
     called, sequence = called[last], sequence[last]
-    module = np.full(called.size, NOTHING, np.int64)
-    for thread, tiling in innermost.items():
-        mine = ops["thread"][called] == thread
-        module[mine] = tiling.at(ops["start_ns"][called[mine]])
+    module = innermost.at(ops["thread"][called], ops["start_ns"][called])
     behind = numbered[is_backward]
-    for thread in np.unique(ops["thread"][behind]).tolist():
-        mine = behind[ops["thread"][behind] == thread]
-        at = np.minimum(np.searchsorted(sequence, ops["sequence"][mine]), max(0, sequence.size - 1))
-        tied = sequence[at] == ops["sequence"][mine] if sequence.size else np.zeros(mine.size, np.bool_)
-        label = np.where(tied, module[at], NOTHING) if sequence.size else np.full(mine.size, NOTHING, np.int64)
-        found = Tiling.innermost(ops["start_ns"][mine], ops.end_ns[mine]).relabelled(label)
-        if thread in innermost:
-            found = found.within(found.spans() - innermost[thread].spans())
-        yield thread, found
+    label = np.full(behind.size, NOTHING, np.int64)
+    if sequence.size:
+        at = np.minimum(np.searchsorted(sequence, ops["sequence"][behind]), sequence.size - 1)
+        label = np.where(sequence[at] == ops["sequence"][behind], module[at], NOTHING)
+    ran = Tilings.innermost(ops["thread"][behind], ops["start_ns"][behind], ops.end_ns[behind])
+    return ran.relabelled(label) - innermost

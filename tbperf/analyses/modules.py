@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tbperf.analyses.module_calls import time_modules
-from tbperf.analyses.rows import Rows
+from tbperf.analyses.rows import MOST_ROWS, Rest, Rows
 from tbperf.analyses.steps import host_window
-from tbperf.intervals import NOTHING, Spans, sum_by
+from tbperf.intervals import NOTHING, Spans, Tilings, sum_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,6 +88,10 @@ class Modules:
     shapes of their weights (``shapes``)."""
     rows: Rows[Module]
     parts: Rows[ModelPart]
+    deeper: int = 0
+    """Modules that lie too deep to have rows; they count for the one around them that has."""
+    deeper_ns: int = 0
+    """Host time in those and in no module that they call."""
 
 
 def sum_modules(trace: Trace) -> Modules:
@@ -96,8 +100,7 @@ def sum_modules(trace: Trace) -> Modules:
     if times is None:
         raise ValueError("nothing in the trace tells modules apart")
     sums = _Sums(trace, times)
-    rows = list(sums.rows())
-    return Modules(times.source, Rows(rows), Rows(_parts(rows, sums.whole_ns)))
+    return Modules(times.source, sums.rows(), Rows(sums.parts()), times.deeper, times.deeper_ns)
 
 
 class _Sums:
@@ -107,21 +110,15 @@ class _Sums:
         self._trace = trace
         self._times = times
         count = len(times.names)
-        inside = Spans.empty()
+        inside = times.innermost
         self._host = np.zeros(count + 1, np.int64)
+        self._host[:count] = inside.total_ns_by_label(count)
+        self._host[count] = (host_window(trace) - Spans.merged(inside.start, inside.end)).total_ns
+        busy = Tilings.merged(trace.ops["thread"], trace.ops["start_ns"], trace.ops.end_ns)
         self._ops = np.zeros((2, count + 1), np.int64)
-        for thread in np.unique(trace.ops["thread"]).tolist():
-            mine = trace.ops["thread"] == thread
-            busy = Spans.merged(trace.ops["start_ns"][mine], trace.ops.end_ns[mine])
-            for direction, tilings in enumerate((times.innermost, times.backward)):
-                if thread in tilings:
-                    self._ops[direction, :count] += tilings[thread].within(busy).total_ns_by_label(count)
-            self._ops[0, count] += busy.total_ns
-        for tiling in times.innermost.values():
-            self._host[:count] += tiling.total_ns_by_label(count)
-            inside |= tiling.spans()
-        self._host[count] = (host_window(trace) - inside).total_ns
-        self._ops[0, count] -= int(self._ops[:, :count].sum())
+        for direction, tilings in enumerate((times.innermost, times.backward)):
+            self._ops[direction, :count] = (tilings & busy).total_ns_by_label(count)
+        self._ops[0, count] = int((busy.end - busy.start).sum()) - int(self._ops[:, :count].sum())
         owner, is_backward = modules_of_gpu_work(trace, times)
         owner = np.where(owner == NOTHING, count, owner)
         gpu = [sum_by(owner[which], trace.gpu["dur_ns"][which], count + 1) for which in (~is_backward, is_backward)]
@@ -134,17 +131,45 @@ class _Sums:
             if times.parent[index] != NOTHING:
                 self._total[:, times.parent[index]] += self._total[:, index]
 
-    def rows(self) -> Iterator[Module]:
-        """Yield each module followed by those inside it, in the order of their first calls; last what is in none."""
+    def rows(self) -> Rows[Module]:
+        """Return each module followed by those inside it, in the order of their first calls; last what is in none."""
+        order = np.array(list(self._outer_first()), np.int64).reshape(-1, 2)
+        index = order[:, 0]
+        # What is around a module costs as much and comes before it, so that the dearest have theirs around them.
+        dearest = np.argsort(-self._total.sum(axis=0)[index], kind="stable")
+        kept, left = np.sort(dearest[: MOST_ROWS - 1]), dearest[MOST_ROWS - 1 :]
+        found = [self._row(index, level) for index, level in order[kept].tolist()]
+        rows = Rows([*found, self._row(len(self._times.names), 0)])
+        if left.size:
+            rows.rest = Rest(left.size, int(self._cost[:, index[left]].sum()))
+        return rows
+
+    def _outer_first(self) -> Iterator[tuple[int, int]]:
+        """Yield index and level of each module, followed by those inside it."""
         below: dict[int, list[int]] = {}
         for index, parent in enumerate(self._times.parent):
             below.setdefault(parent, []).append(index)
         open_ = [(index, 0) for index in reversed(below.get(NOTHING, []))]
         while open_:
             index, level = open_.pop()
-            yield self._row(index, level)
+            yield index, level
             open_ += [(child, level + 1) for child in reversed(below.get(index, []))]
-        yield self._row(len(self._times.names), 0)
+
+    def parts(self) -> Iterator[ModelPart]:
+        """Sum the outermost modules by part; nothing where the recorder did not tell parts."""
+        if not any(name.part for name in self._times.names):
+            return
+        outermost = [index for index, parent in enumerate(self._times.parent) if parent == NOTHING]
+        told = [self._times.names[index].part or None for index in outermost]
+        parts = [*dict.fromkeys(part for part in told if part), None]
+        number_of = {part: number for number, part in enumerate(parts)}
+        total = np.zeros((2, len(parts)), np.int64)
+        # Last, what is in no module.
+        which = [number_of[part] for part in (*told, None)]
+        np.add.at(total.T, which, self._total[:, [*outermost, len(self._times.names)]].T)
+        for part, (forward_ns, backward_ns) in zip(parts, total.T.tolist(), strict=True):
+            total_ns = forward_ns + backward_ns
+            yield ModelPart(part, total_ns, backward_ns, total_ns / self.whole_ns)
 
     def _row(self, index: int, level: int) -> Module:
         times, known = self._times, bool(self._trace.devices)
@@ -167,17 +192,6 @@ class _Sums:
         )
 
 
-def _parts(rows: list[Module], whole_ns: int) -> Iterator[ModelPart]:
-    """Sum the outermost modules by part; nothing where the recorder did not tell parts."""
-    if not any(row.part for row in rows):
-        return
-    outermost = [row for row in rows if row.level == 0]
-    for part in [*dict.fromkeys(row.part for row in outermost if row.part), None]:
-        mine = [row for row in outermost if row.part == part]
-        total_ns = sum(row.total_ns for row in mine)
-        yield ModelPart(part, total_ns, sum(row.total_backward_ns for row in mine), total_ns / whole_ns)
-
-
 def modules_of_gpu_work(trace: Trace, times: ModuleTimes) -> tuple[Ns, npt.NDArray[np.bool_]]:
     """Return the module of each row of the gpu table, `NOTHING` where it has none, and whether by its backward.
 
@@ -191,9 +205,8 @@ def modules_of_gpu_work(trace: Trace, times: ModuleTimes) -> tuple[Ns, npt.NDArr
         return owner, is_backward
     threads = trace.api["thread"][trace.launched_by[linked]]
     for tilings in (times.innermost, times.backward):
-        for thread, tiling in tilings.items():
-            mine = linked[threads == thread]
-            mine = mine[owner[mine] == NOTHING]
-            owner[mine] = tiling.at(trace.gpu_launch_ns[mine])
-            is_backward[mine] = (owner[mine] != NOTHING) & (tilings is times.backward)
+        without = owner[linked] == NOTHING
+        mine = linked[without]
+        owner[mine] = tilings.at(threads[without], trace.gpu_launch_ns[mine])
+        is_backward[mine] = (owner[mine] != NOTHING) & (tilings is times.backward)
     return owner, is_backward

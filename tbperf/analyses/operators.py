@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tbperf.analyses.kernels import stage_times
+from tbperf.analyses.kernels import stages_of_groups
 from tbperf.analyses.rows import Rows
-from tbperf.analyses.steps import host_window
-from tbperf.intervals import NOTHING, Spans, Tiling, sum_by
+from tbperf.analyses.steps import host_window, time_of_threads
+from tbperf.intervals import NOTHING, Tilings, sum_by
 from tbperf.trace import NONE
 from tbperf.trace.stages import BACKWARD_OP
 
@@ -70,22 +69,24 @@ class OperatorShapes:
 
 def sum_operators(trace: Trace) -> Rows[Operator]:
     """Sum operators by name."""
-    sums = _Sums(trace, trace.ops["name"].astype(np.int64), len(trace.strings.texts))
-    backward = _backward_work(trace)
-    found = [
-        Operator(
+    codes, group = np.unique(trace.ops["name"], return_inverse=True)
+    sums = _Sums(trace, group, len(codes))
+    backward, stages, whole = _backward_work(trace), sums.stages(), sums.whole_ns
+
+    def row(at: int) -> Operator:
+        code = int(codes[at])
+        return Operator(
             name=trace.strings[code],
-            calls=int(sums.calls[code]),
-            self_ns=int(sums.self_ns[code]),
-            total_ns=int(sums.total_ns[code]),
-            share=int(sums.self_ns[code]) / sums.whole_ns,
-            gpu_ns=int(sums.gpu_ns[code]) if trace.devices else None,
+            calls=int(sums.calls[at]),
+            self_ns=int(sums.self_ns[at]),
+            total_ns=int(sums.total_ns[at]),
+            share=int(sums.self_ns[at]) / whole,
+            gpu_ns=int(sums.gpu_ns[at]) if trace.devices else None,
             backward_gpu_ns=None if backward is None else int(backward[code]),
-            stage=stage_times(trace, sums.of_stages(code)),
+            stage=stages[at],
         )
-        for code in np.flatnonzero(sums.calls).tolist()
-    ]
-    return Rows(sorted(found, key=lambda row: -row.self_ns))
+
+    return Rows.dearest(row, sums.self_ns)
 
 
 def _backward_work(trace: Trace) -> Ns | None:
@@ -102,22 +103,17 @@ def _backward_work(trace: Trace) -> Ns | None:
     called = numbered[~is_backward[numbered]]
     called = called[np.lexsort((ops["start_ns"][called], ops["sequence"][called]))]
     sequence, first = np.unique(ops["sequence"][called], return_index=True)
-    total = np.zeros(len(trace.strings.texts), np.int64)
     behind = numbered[is_backward[numbered]]
     linked = np.flatnonzero(trace.launched_by >= 0)
-    thread_of = trace.api["thread"][trace.launched_by[linked]]
-    for thread in np.unique(ops["thread"][behind]).tolist():
-        mine = behind[ops["thread"][behind] == thread]
-        tiling = Tiling.innermost(ops["start_ns"][mine], ops.end_ns[mine])
-        work = linked[thread_of == thread]
-        at = tiling.at(trace.gpu_launch_ns[work])
-        inside = at != NOTHING
-        number = ops["sequence"][mine[at[inside]]]
-        where = np.minimum(np.searchsorted(sequence, number), max(0, len(sequence) - 1))
-        tied = sequence[where] == number if len(sequence) else np.zeros(number.shape, np.bool_)
-        names = ops["name"][called[first[where[tied]]]]
-        total += sum_by(names.astype(np.int64), trace.gpu["dur_ns"][work[inside][tied]], total.size)
-    return total
+    threads = trace.api["thread"][trace.launched_by[linked]]
+    tilings = Tilings.innermost(ops["thread"][behind], ops["start_ns"][behind], ops.end_ns[behind])
+    at = tilings.at(threads, trace.gpu_launch_ns[linked])
+    inside = at != NOTHING
+    number = ops["sequence"][behind[at[inside]]]
+    where = np.minimum(np.searchsorted(sequence, number), max(0, len(sequence) - 1))
+    tied = sequence[where] == number if len(sequence) else np.zeros(number.shape, np.bool_)
+    names = ops["name"][called[first[where[tied]]]]
+    return sum_by(names.astype(np.int64), trace.gpu["dur_ns"][linked[inside][tied]], len(trace.strings.texts))
 
 
 def has_shapes(trace: Trace) -> bool:
@@ -131,18 +127,20 @@ def sum_operator_shapes(trace: Trace) -> Rows[OperatorShapes]:
     texts = len(trace.strings.texts)
     key, group = np.unique(trace.ops["name"].astype(np.int64) * texts + trace.ops["shapes"], return_inverse=True)
     sums = _Sums(trace, group, len(key))
-    found = [
-        OperatorShapes(
+    whole = sums.whole_ns
+
+    def row(at: int) -> OperatorShapes:
+        name, shapes = divmod(int(key[at]), texts)
+        return OperatorShapes(
             name=trace.strings[name],
             shapes=trace.strings[shapes],
             calls=int(sums.calls[at]),
             self_ns=int(sums.self_ns[at]),
-            share=int(sums.self_ns[at]) / sums.whole_ns,
+            share=int(sums.self_ns[at]) / whole,
             gpu_ns=int(sums.gpu_ns[at]) if trace.devices else None,
         )
-        for at, (name, shapes) in enumerate(zip((key // texts).tolist(), (key % texts).tolist(), strict=True))
-    ]
-    return Rows(sorted(found, key=lambda row: -row.self_ns))
+
+    return Rows.dearest(row, sums.self_ns)
 
 
 class _Sums:
@@ -151,44 +149,36 @@ class _Sums:
     def __init__(self, trace: Trace, group: Ns, groups: int) -> None:
         """Sum by ``group``: a number below ``groups`` for each row of the operators."""
         ops = trace.ops
-        self._stages = len(trace.stage_names) + 1
-        self._by_stage: Counter[int] = Counter()
+        inner = trace.innermost(ops).relabelled(group)
+        self._trace, self._inner = trace, inner
         self.calls = np.bincount(group, minlength=groups)
         self.total_ns = sum_by(group, ops["dur_ns"], groups)
-        self.self_ns = np.zeros(groups, np.int64)
-        self.gpu_ns = np.zeros(groups, np.int64)
-        for thread in np.unique(ops["thread"]).tolist():
-            tiling = trace.innermost(ops, thread)
-            inner = group[tiling.label]
-            dur = tiling.end - tiling.start
-            self.self_ns += sum_by(inner, dur, groups)
-            stage = trace.stage_tiling.at(tiling.start) + 1
-            key, at = np.unique(inner * self._stages + stage, return_inverse=True)
-            self._by_stage.update(dict(zip(key.tolist(), sum_by(at, dur, len(key)).tolist(), strict=True)))
-            called = np.flatnonzero(trace.launched_by >= 0)
-            called = called[trace.api["thread"][trace.launched_by[called]] == thread]
-            inside = tiling.at(trace.gpu_launch_ns[called])
-            found = inside != NOTHING
-            self.gpu_ns += sum_by(group[inside[found]], trace.gpu["dur_ns"][called[found]], groups)
+        self.self_ns = sum_by(inner.label, inner.end - inner.start, groups)
+        called = np.flatnonzero(trace.launched_by >= 0)
+        threads = trace.api["thread"][trace.launched_by[called]] if called.size else called
+        inside = inner.at(threads, trace.gpu_launch_ns[called])
+        found = inside != NOTHING
+        self.gpu_ns = sum_by(inside[found], trace.gpu["dur_ns"][called[found]], groups)
 
     @property
     def whole_ns(self) -> int:
         """Self time of all operators; at least 1, to divide by."""
         return max(1, int(self.self_ns.sum()))
 
-    def of_stages(self, group: int) -> list[int]:
-        """Return the self time of a group by stage; time outside of all first."""
-        return [self._by_stage[group * self._stages + stage] for stage in range(self._stages)]
+    def stages(self) -> list[dict[str, int]]:
+        """Return the self time of each group by stage."""
+        inner = self._inner
+        stage = self._trace.stage_tiling.at(inner.start)
+        return stages_of_groups(self._trace, inner.label, stage, inner.end - inner.start, len(self.calls))
 
 
 def measure_threads(trace: Trace) -> Rows[HostThread]:
     """Measure how busy each thread is with operators."""
     window = host_window(trace)
+    busy_ns = time_of_threads(trace, trace.ops, window)
     found = []
     for thread in np.unique(trace.ops["thread"]).tolist():
-        rows = trace.ops.rows(trace.ops["thread"] == thread)
-        busy = (Spans.merged(rows["start_ns"], rows.end_ns) & window).total_ns
-        about = trace.threads[thread]
+        busy, about = busy_ns[thread], trace.threads[thread]
         found.append(
             HostThread(
                 thread=about.name or f"thread {about.tid}",
@@ -197,4 +187,4 @@ def measure_threads(trace: Trace) -> Rows[HostThread]:
                 share=busy / window.total_ns,
             )
         )
-    return Rows(sorted(found, key=lambda row: -row.busy_ns))
+    return Rows.first(sorted(found, key=lambda row: -row.busy_ns), lambda row: row.busy_ns)

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tbperf.analyses.copies import TINY_BYTES
-from tbperf.analyses.idle import CAUSES, HostActivity, attribute, loads_in_process
+from tbperf.analyses.idle import CAUSES, attribute, loads_in_process, tile_driving
 from tbperf.analyses.kernels import TINY_NS
 from tbperf.analyses.loader import COLLATE, FETCH, has_loading, sum_loader_work, weigh_loader
 from tbperf.analyses.rows import Rows
-from tbperf.intervals import NOTHING, Spans, sum_by
+from tbperf.intervals import NOTHING, Lanes, Minima, Spans, rows_by, sum_by
 from tbperf.trace import COPY_KINDS, HOST_MEMORY, NONE, Kind
 from tbperf.trace.names import (
     ASYNC_COPY_CALL,
@@ -85,7 +85,7 @@ _LATENCY_NS, _GAP_NS = 8_000, 1_000
 _BATCH_NS = 500_000
 """A shorter wait for a batch found one ready."""
 _SHORT = 48
-"""Rows that are run faster one by one than together."""
+"""Rows of a stream that are run faster one by one than together."""
 _NEVER = np.iinfo(np.int64).min // 2
 
 
@@ -158,7 +158,7 @@ class Replay:
         self._end = self._start + self._dur
         self._launch = launch[order]
         streams, self._stream = np.unique(trace.gpu["stream"][rows], return_inverse=True)
-        self._of_stream = [np.flatnonzero(self._stream == stream) for stream in range(len(streams))]
+        self._of_stream = _rows_of_streams(self._stream, len(streams))
         self._window = trace.windows[device]
         self._explain_starts(trace.resolution_ns, trace.named(trace.gpu, COLLECTIVE.match)[rows])
         self.waits = sorted([*self._waits(trace), *self._batches(trace)], key=lambda wait: wait.start)
@@ -179,7 +179,7 @@ class Replay:
         vars(other).update(
             _depends=sorted(depends.items()),
             _stream=stream,
-            _of_stream=[np.flatnonzero(stream == number) for number in range(streams + 1)],
+            _of_stream=_rows_of_streams(stream, streams + 1),
         )
         return other
 
@@ -191,8 +191,9 @@ class Replay:
     def _explain_starts(self, resolution: int, collective: _Mask) -> None:
         """Tell for each row what it waited for: its launch, its stream, or work on another stream."""
         previous = np.full(self._start.shape, _NEVER, np.int64)
-        for mine in self._of_stream:
-            previous[mine[1:]] = self._end[mine[:-1]]
+        order = np.argsort(self._stream, kind="stable")
+        follows = self._stream[order[1:]] == self._stream[order[:-1]]
+        previous[order[1:][follows]] = self._end[order[:-1][follows]]
         queued = previous > self._launch
         gap, latency = self._start - previous, self._start - self._launch
         usual_gap = min(_typical(gap[queued & (gap < _HANDED_ON_NS)], _GAP_NS), _LATENCY_NS)
@@ -243,9 +244,8 @@ class Replay:
         reads = (gpu["copy_kind"] == COPY_KINDS.index("DtoH")) & (gpu["bytes"] <= TINY_BYTES) & (gpu["bytes"] >= 0)
         log = trace.stage_names.index("log") if "log" in trace.stage_names else NONE
         in_log = trace.stage_tiling.at(api["start_ns"][calls]) == log if log != NONE else np.zeros(len(calls), np.bool_)
-        latest = np.maximum.accumulate(self._end) if len(self.rows) else self._end
         starts, ends = api["start_ns"][calls].tolist(), api.end_ns[calls].tolist()
-        until = np.searchsorted(self._launch, api["start_ns"][calls], side="right").tolist()
+        waited_for = self._waited_for(api["start_ns"][calls], api.end_ns[calls]).tolist()
         is_sync = synchronizes[calls].tolist()
         free_from, read_until = -1, _NEVER
         for index, call in enumerate(calls.tolist()):
@@ -254,7 +254,7 @@ class Replay:
                 continue
             if is_sync[index]:
                 kind = "free" if frees[call] else "reads" if start - read_until < _AT_ONCE_NS else "sync"
-                work = self._waited_for(until[index], start, end, latest)
+                work = waited_for[index]
             else:
                 if work == NONE:
                     continue
@@ -278,14 +278,20 @@ class Replay:
             )
             free_from = end
 
-    def _waited_for(self, launched: int, start: int, end: int, latest: Ns) -> int:
-        """Return the work that a synchronization waited for: what ended last before it returned."""
-        work = launched - 1
-        while work >= 0 and self._end[work] > end:
-            work -= 1
-        if work >= 0 and latest[work] > start:
-            work = int(np.argmax(np.where(self._end[: work + 1] <= end, self._end[: work + 1], -1)))
-        return work
+    def _waited_for(self, starts: Ns, ends: Ns) -> Ns:
+        """Return for each synchronization the work that it waited for: what ended last before it returned."""
+        launched = np.searchsorted(self._launch, starts, side="right")
+        # The last of what was launched before and ended in time tells whether anything of it ran then at all …
+        last = Minima(self._end).last_at_most(launched, ends)
+        ran = last >= 0
+        if not ran.any():
+            return last
+        ran[ran] = np.maximum.accumulate(self._end)[last[ran]] > starts[ran]
+        # … and of that, what ended last; of several at once, the first.
+        by_end = np.lexsort((-np.arange(self._end.size), self._end))
+        in_time = np.searchsorted(self._end[by_end], ends[ran], side="right")
+        last[ran] = by_end[Minima(by_end).last_at_most(in_time, last[ran])]
+        return last
 
     def _batches(self, trace: Trace) -> Iterator[_Wait]:
         """Find the waits for batches of other processes: those come when they come.
@@ -301,7 +307,9 @@ class Replay:
         awaited = waiting.dur > _BATCH_NS
         taken = np.full(len(waiting), len(made))
         if made.size:
-            taken[awaited] = [np.where(made <= end, made, _NEVER).argmax() for end in waiting.end[awaited]]
+            by_end = np.lexsort((-np.arange(len(made)), made))
+            came_before = np.searchsorted(made[by_end], waiting.end[awaited], side="right")
+            taken[awaited] = np.where(came_before > 0, by_end[came_before - 1], 0)
         known = taken < len(made)
         handed_over = _typical(waiting.end[known] - made[taken[known]], 0)
         batch = len(made)
@@ -408,7 +416,7 @@ class _Run:
     def _run(self, last: int) -> None:
         """Run the work up to a row: ``end = max(ready, end before + gap) + dur``."""
         first, self._done = self._done, max(self._done, last)
-        if last - first < _SHORT:
+        if last - first < _SHORT * len(self._of_stream):
             if last > first:
                 self._run_one_by_one(first, last)
             return
@@ -445,12 +453,19 @@ def _launches(trace: Trace, rows: Ns) -> Ns:
     launch: Ns = np.minimum(trace.gpu_launch_ns[rows], start)
     unknown = trace.launched_by[rows] < 0
     if unknown.any() and not unknown.all():
-        for number in np.unique(stream[unknown]).tolist():
-            mine = np.flatnonzero(stream == number)
-            mine = mine[np.argsort(start[mine], kind="stable")]
-            no_later = np.minimum.accumulate(launch[mine][::-1])[::-1]
-            launch[mine] = np.where(unknown[mine], no_later, launch[mine])
+        numbers, lane = np.unique(stream, return_inverse=True)
+        lanes = Lanes(len(numbers), launch)
+        order = np.lexsort((start, lane))
+        # From the last row of a stream on, so that no row of another stream counts.
+        no_later = np.minimum.accumulate(lanes.place(lane[order], launch[order])[::-1])[::-1]
+        launch[order] = np.where(unknown[order], lanes.times(no_later), launch[order])
     return launch
+
+
+def _rows_of_streams(stream: Ns, streams: int) -> list[Ns]:
+    """Return the rows of each stream, in order."""
+    found = dict(rows_by(stream))
+    return [found.get(number, np.empty(0, np.int64)) for number in range(streams)]
 
 
 def _typical(values: Ns, otherwise: int) -> int:
@@ -510,7 +525,7 @@ def _changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[str, Cha
     """Yield what is worth a replay: its name, done in part, done altogether."""
     cost = {row.cause: row.idle_ns for row in trace.once(attribute).causes if row.device == device}
     worthy = [cause for cause in CAUSES if cost.get(cause, 0) > worth]
-    tiling = trace.once(HostActivity).driving() if sum(cost.values()) > worth else None
+    tiling = trace.once(tile_driving) if sum(cost.values()) > worth else None
     if tiling is not None:
         for cause in worthy:
             if cause not in ("queued", "unknown", "sync"):
@@ -551,11 +566,14 @@ def _stage_changes(trace: Trace, device: int, worth: float) -> Iterator[tuple[st
     in_ops = Spans.merged(main["start_ns"], main.end_ns) | Spans.merged(calls["start_ns"], calls.end_ns)
     system = trace.os.rows(trace.os["thread"] == trace.main_thread)
     in_ops |= Spans.merged(system["start_ns"], system.end_ns)
-    idle = trace.stage_tiling.within(gaps).total_ns_by_label(len(trace.stage_names))
+    stages = len(trace.stage_names)
+    whole = trace.stage_tiling.total_ns_by_label(stages)
+    idle = trace.stage_tiling.within(gaps).total_ns_by_label(stages)
     for label, stage in enumerate(trace.stage_names):
-        spans = trace.stage_tiling.spans_of(label)
-        costs = idle[label] if stage != "nms" else spans.total_ns  # the idle time that follows from it may come later
+        # Of NMS, the idle time that follows from it may come later.
+        costs = (idle if stage != "nms" else whole)[label]
         if costs > worth and stage not in ("dataload", "backward"):
+            spans = trace.stage_tiling.spans_of(label)
             quiet = spans - in_ops
             # Without operators, what lies between two calls may be one; long stretches are at least no launching.
             yield _removing(f"python: {stage}", quiet if trace.has("ops") else _of_length(quiet, _LONG_NS))
@@ -653,16 +671,12 @@ class _Work:
             return Spans.empty()
         launched = trace.launched_by >= 0
         by_thread = np.where(launched, trace.api["thread"][trace.launched_by], NONE)
-        spans = Spans.empty()
-        for thread in np.unique(by_thread[rows & launched]).tolist():
-            of_thread = by_thread == thread
-            owner = np.full(len(trace.gpu), NOTHING, np.int64)
-            owner[of_thread] = trace.innermost(trace.ops, thread).at(trace.gpu_launch_ns[of_thread])
-            others = np.unique(owner[of_thread & ~rows])
-            only = np.setdiff1d(np.unique(owner[of_thread & rows]), np.r_[others, NOTHING])
-            ops = trace.ops.rows(only)
-            spans |= Spans.merged(ops["start_ns"], ops.end_ns)
-        return spans
+        owner = np.full(len(trace.gpu), NOTHING, np.int64)
+        owner[launched] = trace.innermost(trace.ops).at(by_thread[launched], trace.gpu_launch_ns[launched])
+        others = np.unique(owner[launched & ~rows])
+        only = np.setdiff1d(np.unique(owner[launched & rows]), np.r_[others, NOTHING])
+        ops = trace.ops.rows(only)
+        return Spans.merged(ops["start_ns"], ops.end_ns)
 
 
 def _scale(rows: _Mask, factor: float) -> npt.NDArray[np.float64]:

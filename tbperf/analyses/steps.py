@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tbperf.analyses.rows import Rows
-from tbperf.intervals import Spans, Tiling, sum_by
+from tbperf.intervals import Spans, Tiling, Tilings, distinct, sum_by
 from tbperf.trace import StepAccount
 
 if TYPE_CHECKING:
-    from tbperf.trace import Trace
+    from tbperf.intervals import Ns
+    from tbperf.trace import Table, Trace
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,7 @@ def list_steps(trace: Trace) -> Rows[Step]:
     inside = busy.total_within(steps.start_ns, steps.end_ns).tolist()
     known = bool(trace.devices)
     tiling = trace.stage_tiling.within(Spans(steps.start_ns, steps.end_ns))
-    labels = len(trace.stage_names)
-    by_stage = sum_by(steps.at(tiling.start) * labels + tiling.label, tiling.end - tiling.start, len(steps) * labels)
+    by_stage = _stages_of_steps(trace, steps.at(tiling.start), tiling)
     accounts = [trace.accounts.get(number, StepAccount()) for number in steps.number.tolist()]
     return Rows(
         Step(
@@ -86,7 +86,7 @@ def list_steps(trace: Trace) -> Rows[Step]:
             dur_ns=end - start,
             busy_ns=ns if known else None,
             idle_ns=end - start - ns if known else None,
-            stage={name: ns for name, ns in zip(trace.stage_names, stages, strict=True) if ns},
+            stage=stages,
             images=account.images,
             cpu_ns=account.cpu_ns,
         )
@@ -95,11 +95,21 @@ def list_steps(trace: Trace) -> Rows[Step]:
             steps.start_ns.tolist(),
             steps.end_ns.tolist(),
             inside,
-            by_stage.reshape(len(steps), labels).tolist(),
+            by_stage,
             accounts,
             strict=True,
         )
     )
+
+
+def _stages_of_steps(trace: Trace, step: Ns, tiling: Tiling) -> list[dict[str, int]]:
+    """Return the time of each step by stage, in the stages' order, without zeros."""
+    pairs, at = distinct(step, tiling.label)
+    total = sum_by(at, tiling.end - tiling.start, len(pairs)).tolist()
+    found: list[dict[str, int]] = [{} for _ in range(len(trace.steps))]
+    for (index, label), ns in sorted(zip(pairs, total, strict=True)):
+        found[index][trace.stage_names[label]] = ns
+    return found
 
 
 def list_stages(trace: Trace) -> Rows[Stage]:
@@ -124,10 +134,11 @@ def list_stages(trace: Trace) -> Rows[Stage]:
     known = bool(trace.devices)
     longest = _longest_pieces(tiling, labels)
     most = _most_by_step(trace.once(list_steps))
+    calls = trace.stage_calls(first, last).tolist()
     found = [
         Stage(
             stage=name,
-            calls=trace.stage_calls(name, first, last),
+            calls=calls[label],
             host_ns=int(host[label]),
             share=int(host[label]) / window.total_ns,
             op_ns=int(ops[label]),
@@ -179,6 +190,17 @@ def _longest_pieces(tiling: Tiling, labels: int) -> list[tuple[int, int]]:
 
 def host_window(trace: Trace) -> Spans:
     """Return the time of all steps or, where none are marked, from the first to the last host event."""
+    return trace.once(_host_window)
+
+
+def time_of_threads(trace: Trace, rows: Table, window: Spans) -> list[int]:
+    """Return for each thread the time of a window that some of its events cover."""
+    busy = Tilings.merged(rows["thread"], rows["start_ns"], rows.end_ns)
+    covered: list[int] = sum_by(busy.lane, window.total_within(busy.start, busy.end), len(trace.threads)).tolist()
+    return covered
+
+
+def _host_window(trace: Trace) -> Spans:
     if len(trace.steps):
         return Spans.merged(trace.steps.start_ns, trace.steps.end_ns)
     tables = [table for table in (trace.ops, trace.api, trace.ranges.rows(~trace.loading)) if len(table)]

@@ -9,19 +9,20 @@ import click
 from tbperf.cli.output import say
 
 
-@click.command("scrub", short_help="Copy a trace without paths, environments and other private matter.")
+@click.command("scrub", short_help="Copy a recording with paths, environment variables and other private data removed.")
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
 def command(source: Path, target: Path) -> None:
-    """Copy the trace IN to the new file OUT, fit to be given to others, and say what was left out.
+    """Copy the recording IN to the new file or folder OUT, safe to share, and say what was left out.
 
-    IN is a trace of torch.profiler (.json, .json.gz) or an SQLite export of Nsight Systems.  The copy holds neither
-    environment variables nor what the program wrote, no names of hosts and users, no paths, and nothing of other
-    processes.  Names of kernels, operators, ranges and threads stay: look whether they tell more than they should.
+    IN is a trace of torch.profiler (.json, also compressed), an SQLite export of Nsight Systems, or a folder with
+    traces, such as a run folder of `tbperf record`.  The copy holds what is on a list (docs/scrub.md) and nothing else:
+    times, sizes, and names made of public words.  Other names, of your own ranges, files, kernels and machines, become
+    pseudonyms (anon7), the same everywhere in the copy.  `tbperf analyze OUT` gives the figures of IN.
     """
     from tbperf.scrub import scrub  # noqa: PLC0415 - only what is asked for
 
     removed = scrub(source, target)
     for line in removed.lines():
-        say(f"left out · {line}")
+        say(line)
     say(f"written to {target}")

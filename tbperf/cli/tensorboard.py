@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _DEFAULT_PORT = 6006
 _ADDRESS = re.compile(r"\bat (http://\S+)")
 _NOISE = re.compile(
-    r"\s*$|I\d{4} |INFO|NOTE: |WARNING: All log messages before absl|TensorFlow installation not found"
-    r'|.*"--load_fast=false" and report issues|\s*https://github.com/tensorflow/tensorboard/issues/4784'
+    r"\A(?:\s*$|I\d{4} |INFO|NOTE: |WARNING: All log messages before absl|TensorFlow installation not found"
+    r'|.*"--load_fast=false" and report issues|\s*https://github.com/tensorflow/tensorboard/issues/4784)'
 )
 """What TensorBoard and its plugins say while all is well."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _Path = str | PathLike[str]
 _SNIFF_BYTES = 64
-_OURS = re.compile(rb'\s*\{\s*"tbperf"\s*:')
+_OURS = re.compile(rb'\A\s*\{\s*"tbperf"\s*:')
 
 
 class _Header(msgspec.Struct):

@@ -99,6 +99,6 @@ def read_trace(
     if reader is None:
         raise refusal(source.name, head, " or ".join(reader.title for reader in READERS))
     try:
-        return reader.read(source, jobs=jobs, progress=progress)
+        return reader.read(source, jobs=jobs, progress=progress).on_the_busiest_devices()
     except OSError as error:
         raise unreadable(source.name, error) from error

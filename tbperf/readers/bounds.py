@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
+from tbperf.trace import LONGEST_TEXT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -36,7 +38,6 @@ Cores = Annotated[float, Meta(ge=0, le=1 << 20)]
 Text = Annotated[str, Meta(max_length=1 << 16)]
 
 _DEEPEST = 32
-_LONGEST_TEXT = 1 << 16
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
@@ -77,8 +78,8 @@ _MOST_DIGITS = 400
 
 def storable(text: str) -> str:
     """Cut what no name can be, and replace what cannot be written as UTF-8 (lone surrogates)."""
-    if len(text) > _LONGEST_TEXT:
-        text = text[:_LONGEST_TEXT]
+    if len(text) > LONGEST_TEXT:
+        text = text[:LONGEST_TEXT]
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -58,9 +59,9 @@ class Cut:
             self.behind = self.tail.decode("utf-8", "replace").strip(_BETWEEN_DOCUMENTS)
             return {}
         for candidate in (head + b"]" + tail, head + b"]}"):
-            text = _repaired(candidate.decode("utf-8", "replace"))
+            text = repaired_text(candidate.decode("utf-8", "replace"))
             try:
-                found, end = _document_around(text, len(_repaired(head.decode("utf-8", "replace"))))
+                found, end = _document_around(text, len(repaired_text(head.decode("utf-8", "replace"))))
             except (ValueError, RecursionError):
                 continue
             self.behind = text[end:].strip(_BETWEEN_DOCUMENTS)
@@ -392,7 +393,7 @@ def decode(piece: bytes, *, exact: bool = False) -> Decoded:
         return Decoded(decode_list(b"".join((b"[", piece, b"]"))))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
-    text = _repaired(piece.decode("utf-8", "replace"))
+    text = repaired_text(piece.decode("utf-8", "replace"))
     try:
         return Decoded(decode_list("[" + text + "]"), repaired=True)
     except (msgspec.MsgspecError, RecursionError):
@@ -404,7 +405,7 @@ _NOT_JSON_NUMBER = re.compile(r"(:\s*)[-+]?(?:nan|inf(?:inity)?)(?=\s*[,}\]])", 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
-def _repaired(text: str) -> str:
+def repaired_text(text: str) -> str:
     """Mend what recorders are known to write: lone backslashes, bare NaN and Infinity, control characters."""
     text = _ESCAPE.sub(lambda match: match[0] if len(match[0]) > 1 else r"\\", text)
     text = _NOT_JSON_NUMBER.sub(r"\1null", text)
@@ -419,21 +420,23 @@ def _salvage(text: str, *, exact: bool) -> Decoded:
     """Read a broken piece event by event."""
     decoded = Decoded([], repaired=True)
     scanner = json.JSONDecoder(strict=False, parse_float=Decimal if exact else None)
+    begins = [match.start() for match in _BEGIN.finditer(text)]
+    following = [match.end() for match in _NEXT.finditer(text)]
     at = 0
-    while (begin := _BEGIN.search(text, at)) is not None:
-        if text[at : begin.start()].strip(" \t\r\n,").startswith("]"):
+    while (number := bisect_left(begins, at)) < len(begins):
+        begin = begins[number]
+        if text[at:begin].strip(" \t\r\n,").startswith("]"):
             break
-        at = begin.start()
         try:
-            found, at = scanner.raw_decode(text, at)
+            found, at = _one_event(scanner, text, begins, number)
             decoded.events.append(_converted(found, exact=exact))
         except (ValueError, RecursionError) as error:
             if decoded.broken_at is None:
-                decoded.broken_at = error.pos if isinstance(error, json.JSONDecodeError) else at
+                decoded.broken_at = begin + error.pos if isinstance(error, json.JSONDecodeError) else begin
             decoded.dropped["malformed_event"] += 1
-            if at == begin.start():  # not even JSON: go on where the next event seems to begin
-                following = _NEXT.search(text, at + 1)
-                at = following.end() if following else len(text)
+            if at <= begin:  # not even JSON: go on where the next event seems to begin
+                next_one = bisect_right(following, begin)
+                at = following[next_one] if next_one < len(following) else len(text)
     behind = text[at:].strip(" \t\r\n,")
     if behind.startswith("]"):
         decoded.tail = behind[1:].encode()
@@ -441,6 +444,30 @@ def _salvage(text: str, *, exact: bool) -> Decoded:
         decoded.dropped["malformed_event"] += 1
         decoded.broken_at = at
     return decoded
+
+
+_PARTS = (1, 2, 4, 8, 16)
+"""An event of which no more is there than so many places that look like the begin of one is read whole."""
+
+
+def _one_event(scanner: json.JSONDecoder, text: str, begins: list[int], number: int) -> tuple[Any, int]:
+    """Read one event and return where it ends; raises ValueError, with the place in the event, or RecursionError.
+
+    Only what reaches to the next begin of an event is looked at, and more where that is not the whole of it: telling
+    the line of an error takes as long as what is looked at.
+    """
+    begin = begins[number]
+    for more in _PARTS:
+        end = begins[number + more] if number + more < len(begins) else len(text)
+        try:
+            found, length = scanner.raw_decode(text[begin:end])
+        except json.JSONDecodeError as error:
+            is_cut = error.msg.startswith("Unterminated") or not text[begin + error.pos : end].strip()
+            if not is_cut or end == len(text) or more == _PARTS[-1]:
+                raise
+        else:
+            return found, begin + length
+    raise AssertionError("the last of the parts raises")
 
 
 def _converted(found: Any, *, exact: bool) -> Any:

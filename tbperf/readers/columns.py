@@ -349,7 +349,7 @@ _SIDES = 3
 
 def _product(sizes: Any) -> int:
     """Return the number of blocks or threads of three sizes."""
-    if type(sizes) is not list or set(map(type, sizes)) != {int}:
+    if type(sizes) is not list or len(sizes) > _SIDES or set(map(type, sizes)) != {int}:
         return NONE
     return math.prod(sizes)
 

@@ -19,7 +19,8 @@ from tbperf.readers.files import identity_of, part_of
 from tbperf.readers.foreign import refusal_of_json
 from tbperf.readers.strays import drop_endless_work, drop_strays
 from tbperf.readers.workers import MOST_WORKERS, run_side_by_side, usable_cores
-from tbperf.trace import COPY_KINDS, NONE, TABLES, Gpu, Kind, Strings, Table, Thread, Trace
+from tbperf.trace import NONE, TABLES, Gpu, Kind, Strings, Table, Thread, Trace
+from tbperf.trace.names import copied_memory, copy_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 _PIECES_A_WORKER = 6
 """A worker process costs 0.15 s before its first result: it pays from about 24 MB on."""
 
-_COPY = re.compile(rf"Memcpy\s*(?P<kind>{'|'.join(COPY_KINDS)})(?:\s*\((?P<way>[^)]*)\))?")
 _RANK_IN_NAME = re.compile(r"(?:^|[^a-z])(?:rank|worker)[-_]?([0-9]{1,6})(?![0-9])", re.IGNORECASE)
 _VERSIONS = {
     "cuda_runtime_version": "cuda",
@@ -146,9 +146,11 @@ def _assemble(source: Source, size: int, pieces: list[Columns], parts: chrome.Cu
         **tables,
         stage_pattern=None,
         accounts={},
+        more_devices=0,
+        more_devices_ns=0,
         threads=tuple(Thread(t.pid, t.tid, thread_names.get(t, "")) for t in threads),
         strings=strings,
-        rank=_rank(metadata, source.name),
+        rank=rank_of(metadata, source.name),
         world_size=_world_size(metadata),
         gpus=tuple(_gpus(metadata)),
         versions=_versions(metadata),
@@ -218,26 +220,17 @@ def _merged(pieces: list[Columns], strings: Strings, threads: dict[Thread, int])
 
 def _told_apart(gpu: Table, strings: Strings) -> Table:
     """Read direction and host memory of copies from their names: ``Memcpy HtoD (Pageable -> Device)``."""
-
-    def kind(name: str) -> int:
-        match = _COPY.search(name)
-        return COPY_KINDS.index(match["kind"]) if match else NONE
-
-    def memory(name: str) -> int:
-        match = _COPY.search(name)
-        way = (match["way"] or "").lower() if match else ""
-        return next((i for i, word in enumerate(("pageable", "pinned", "managed")) if word in way), NONE)
-
     if not len(gpu):
         return gpu
     copies = gpu["kind"] == Kind.MEMCPY
     return gpu.replaced(
-        copy_kind=np.where(copies, strings.labelled(kind, gpu["name"]), NONE).astype(np.int8),
-        host_memory=np.where(copies, strings.labelled(memory, gpu["name"]), NONE).astype(np.int8),
+        copy_kind=np.where(copies, strings.labelled(copy_kind, gpu["name"]), NONE).astype(np.int8),
+        host_memory=np.where(copies, strings.labelled(copied_memory, gpu["name"]), NONE).astype(np.int8),
     )
 
 
-def _rank(metadata: Mapping[str, Any], name: str) -> int | None:
+def rank_of(metadata: Mapping[str, Any], name: str) -> int | None:
+    """Return the rank that the metadata tells, else the name of the file."""
     distributed = metadata.get("distributedInfo")
     rank = distributed.get("rank") if isinstance(distributed, dict) else None
     if _is_number(rank, MOST_RANKS):

@@ -28,6 +28,9 @@ except ImportError:
     except ImportError:  # no wheel for this machine
         zstd = None  # type: ignore[assignment]
 
+ZSTD = zstd
+"""The module for zstd: the standard library's or its backport; None where there is neither."""
+
 COMPRESSED_BYTES = 1 << 18
 """So much of a compressed file is read at once."""
 

@@ -1,23 +1,25 @@
-"""Copies of recordings that can be given to others: without what they tell of people, machines and other programs.
+"""Copies of recordings that are safe to share: without what they tell of people, machines and other programs.
 
-What is copied is listed (times, names of kernels, calls and ranges, sizes, devices); what is not listed is left out.
-Paths in texts that are copied are cut down to their last part, or to the package that a file belongs to.
+What stays is listed (`tbperf.scrub.allowed`): kinds of events and their arguments, tables and their columns, and for
+each the shape that a value may have.  What is not on the list is left out, also what nobody has heard of yet; names
+that are not known become pseudonyms.  Every figure of a report on the copy is that of a report on the original.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tbperf.errors import TbperfError, TraceFormatError, UsageError
-from tbperf.readers import file_source
-from tbperf.readers.chrome import looks_like_json
-from tbperf.readers.nsys.store import SQLITE_MAGIC
-from tbperf.scrub.kineto import copy_json
-from tbperf.scrub.nsys import copy_database
-from tbperf.scrub.texts import Removed
+from tbperf.readers.streams import path_or_stream
+from tbperf.scrub.folder import copied_by, copy_folder
+from tbperf.scrub.names import Names
+from tbperf.scrub.packing import check_name
+from tbperf.scrub.removed import Removed
+from tbperf.scrub.values import Copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,32 +28,60 @@ __all__ = ["Removed", "scrub"]
 
 
 def scrub(source: Path, target: Path) -> Removed:
-    """Copy a trace of torch.profiler or an SQLite export of Nsight Systems without what is private; say what went.
+    """Copy a recording without what is private; say what the copy lacks.
 
-    Never writes over a file.  Raises TraceFormatError for what is neither, UsageError where the target stands already,
-    TbperfError where it cannot be written.
+    A recording is a trace of torch.profiler, an SQLite export of Nsight Systems, or a folder with any of them, such as
+    a run folder; ``-`` is the standard input.  Never writes over anything.  Raises TraceFormatError for what is none of
+    these, UsageError where the target exists already, TbperfError where it cannot be written.
     """
-    head = file_source(source).first_bytes()
-    copy: Callable[[Path, Path, Removed], None]
-    if head.startswith(SQLITE_MAGIC):
-        copy = copy_database
-    elif looks_like_json(head):
-        copy = copy_json
-    else:
-        raise TraceFormatError(
-            f"{source}: neither a torch.profiler trace nor an SQLite export of Nsight Systems",
-            "export a report with `nsys export --type sqlite REPORT.nsys-rep` first",
-        )
-    if target.exists() or target.is_symlink():
-        raise UsageError(f"{target}: something stands there already", "name a new file")
     removed = Removed()
+    copy = Copy(Names(removed), removed)
+    if source.is_dir():
+        if source.resolve() in (target.parent.resolve(), *target.resolve().parents):
+            raise UsageError(f"{target}: lies in {source}, which is only read", "name a place outside of it")
+        _write(target, lambda part: copy_folder(source, part, copy))
+        return removed
+    with path_or_stream(source, lambda head: copied_by(head) is not None) as found:
+        copied = copied_by(found.first_bytes())
+        if copied is None:
+            raise TraceFormatError(
+                f"{found.name}: neither a torch.profiler trace nor an SQLite export of Nsight Systems",
+                "export a report with `nsys export --type sqlite REPORT.nsys-rep`; unpack an archive",
+            )
+        _write(target, lambda part: copied(found, part, copy))
+    return removed
+
+
+def _write(target: Path, write: Callable[[Path], None]) -> None:
+    """Write a copy beside its place, and give it its name when it is whole."""
+    check_name(target)
+    if os.path.lexists(target):
+        raise _taken(target)
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".tbperf-scrub-") as folder:
             part = Path(folder, target.name)
-            copy(source, part, removed)
-            os.link(part, target)  # unlike a renaming, it fails where a file came to stand there meanwhile
+            write(part)
+            _put(part, target)
     except FileExistsError as error:
-        raise UsageError(f"{target}: something stands there already", "name a new file") from error
+        raise _taken(target) from error
     except OSError as error:
         raise TbperfError(f"{target}: {(error.strerror or str(error)).lower()}", "name another file") from error
-    return removed
+
+
+def _taken(target: Path) -> UsageError:
+    return UsageError(f"{target}: already exists", "name a new file")
+
+
+def _put(part: Path, target: Path) -> None:
+    """Give the copy its name; unlike a renaming, it fails where something came to exist there meanwhile."""
+    if part.is_dir():
+        target.mkdir()
+        part.replace(target)
+        return
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise
+    except OSError:  # file systems without links
+        with part.open("rb") as file, target.open("xb") as out:
+            shutil.copyfileobj(file, out)

@@ -24,7 +24,7 @@ _LEFT_OUT = {"plugins"}
 """Folders of TensorBoard's plugins: exports of traces, not recordings."""
 _TOGETHER = range(2, 65)
 """So many traces of one folder are offered as one report, too: they may be ranks of a job."""
-_REMOTE = re.compile(r"[a-zA-Z][0-9a-zA-Z.]*://")
+_REMOTE = re.compile(r"\A[a-zA-Z][0-9a-zA-Z.]*://")
 
 
 @dataclass(frozen=True)

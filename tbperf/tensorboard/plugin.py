@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _HERE = Path(__file__).parent
 _WEB = _HERE.parent / "render" / "web"
 _TYPES = {".js": "text/javascript", ".css": "text/css"}
-_MODULE = re.compile(r"[a-z_]+\.(?:js|css)")
+_MODULE = re.compile(r"\A[a-z_]+\.(?:js|css)")
 
 
 def _app(answer: Answer) -> Callable[[Plugin], Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tbperf.intervals import NOTHING, Tiling
+from tbperf.intervals import NOTHING, Tilings
 from tbperf.tensorboard.xspace import launch_size
 from tbperf.trace import NONE, Kind
 from tbperf.trace.stages import MODULE_PREFIX, module_name, step_number
@@ -120,13 +120,8 @@ class _Copy:
         end = np.concatenate((trace.ops.end_ns, trace.ranges.end_ns[ranges]))
         thread = np.concatenate((trace.ops["thread"], trace.ranges["thread"][ranges]))
         number = np.r_[np.arange(len(trace.ops)), len(trace.ops) + ranges] + 1
-        of_api = np.zeros(len(trace.api), np.int64)
-        for one in np.unique(trace.api["thread"]).tolist():
-            mine = np.flatnonzero(thread == one)
-            calls = np.flatnonzero(trace.api["thread"] == one)
-            row = Tiling.innermost(start[mine], end[mine]).at(trace.api["start_ns"][calls])
-            inside = row != NOTHING
-            of_api[calls[inside]] = number[mine[row[inside]]]
+        row = Tilings.innermost(thread, start, end).at(trace.api["thread"], trace.api["start_ns"])
+        of_api = np.where(row != NOTHING, number[row], 0) if len(number) else np.zeros(len(trace.api), np.int64)
         linked = trace.launched_by >= 0
         of_gpu = np.where(linked, of_api[trace.launched_by], 0) if len(of_api) else np.zeros(len(trace.gpu), np.int64)
         return of_api, of_gpu
@@ -259,12 +254,11 @@ class _Copy:
         trace = self._trace
         memory = trace.memory.rows(np.argsort(trace.memory["start_ns"], kind="stable"))
         thread = np.full(len(memory), trace.main_thread, np.int64)
-        open_ = np.ones(len(memory), np.bool_)
-        threads = np.unique(trace.ops["thread"]).tolist()
-        for one in sorted(threads, key=lambda index: index != trace.main_thread):
-            inside = open_ & (trace.innermost(trace.ops, one).at(memory["start_ns"]) != NOTHING)
-            thread[inside] = one
-            open_ &= ~inside
+        ops, others = trace.innermost(trace.ops), np.arange(len(trace.threads))
+        # The main thread comes first.
+        turn = np.where(others == trace.main_thread, 0, others + 1)
+        busy = ops.renumbered(turn).stacked().at(memory["start_ns"])
+        thread = np.where(busy != NOTHING, trace.ops["thread"][busy], thread) if len(trace.ops) else thread
         columns = ("start_ns", "device", "bytes", "allocated", "reserved")
         for row, (start, device, size, allocated, reserved) in enumerate(_rows(memory, *columns)):
             pid, tid = self._host[int(thread[row])] if self._host else (0, 0)

@@ -25,7 +25,7 @@ import numpy as np
 
 from tbperf.analyses.module_calls import called_modules
 from tbperf.analyses.modules import modules_of_gpu_work
-from tbperf.intervals import NOTHING
+from tbperf.intervals import NOTHING, rows_by
 from tbperf.tensorboard import wire
 from tbperf.trace import COPY_KINDS, HOST_MEMORY, NONE, Kind
 from tbperf.trace.names import uses_tensor_cores
@@ -212,7 +212,7 @@ _XPROF_16_BIT = re.compile("half|fp16")
 
 _16_BIT = re.compile(
     r"[hH]alf|[bB]f(?:loat)?16|fp16|(?<![A-Za-z0-9])f16|(?:^|[_:])h(?:884|1688|16816)|nvjet_[a-z]*[ht]"
-    r"|Cijk_\w*?_[HB][HBS]S?_"
+    r"|\b(?=(\w*?Cijk_))\1\w*?_[HB][HBS]S?_"
 )
 """Half and bfloat16 in the names of torch's, cuDNN's, cuBLAS', CUTLASS' and Tensile's kernels."""
 
@@ -240,9 +240,7 @@ class _Names:
         found = np.full(len(trace.gpu), NOTHING, np.int64)
         linked = np.flatnonzero(trace.launched_by >= 0)
         threads = trace.api["thread"][trace.launched_by[linked]] if linked.size else linked
-        for thread in np.unique(threads).tolist():
-            mine = linked[threads == thread]
-            found[mine] = trace.innermost(trace.ops, thread).at(trace.gpu_launch_ns[mine])
+        found[linked] = trace.innermost(trace.ops).at(threads, trace.gpu_launch_ns[linked])
         return found
 
     @cached_property
@@ -344,9 +342,8 @@ def _device_plane(trace: Trace, names: _Names, number: int, device: int, timesta
     )
     events = _device_events(trace, names, plane, rows)
     streams = trace.gpu["stream"][rows]
-    busiest_first = sorted(np.unique(streams).tolist(), key=lambda stream: -int((streams == stream).sum()))
-    for index, stream in enumerate(busiest_first):
-        mine = np.flatnonzero(streams == stream)
+    busiest_first = sorted(rows_by(streams), key=lambda found: -len(found[1]))
+    for index, (stream, mine) in enumerate(busiest_first):
         plane.line(index + 1, f"Stream {stream}", events.rows(mine))
         if not index:
             plane.line(_SCOPES_LINE, "Stages and modules", _scope_events(trace, names, plane, rows[mine]))
@@ -544,8 +541,8 @@ def _host_plane(trace: Trace, number: int, timestamp_ns: int) -> _Plane:
         about = trace.threads[index]
         mine = order[first[index] : first[index + 1]]
         plane.line(index + 1, about.name or f"thread {about.tid}", events.rows(mine))
-    for device in np.unique(trace.memory["device"]).tolist():
-        allocations = _memory_events(trace, plane, device)
+    for device, mine in rows_by(trace.memory["device"]):
+        allocations = _memory_events(trace, plane, device, trace.memory.rows(mine))
         plane.line(_MEMORY_LINE + device + 1, f"memory of {_memory_name(device)}", allocations)
     return plane
 
@@ -622,9 +619,9 @@ def _memory_name(device: int) -> str:
     return "the host" if device == NONE else f"GPU {device}"
 
 
-def _memory_events(trace: Trace, plane: _Plane, device: int) -> _Events:
+def _memory_events(trace: Trace, plane: _Plane, device: int, memory: Table) -> _Events:
     """Return allocations and releases, with what was allocated then; nothing where the recorder did not tell that."""
-    memory = trace.memory.rows((trace.memory["device"] == device) & (trace.memory["allocated"] != NONE))
+    memory = memory.rows(memory["allocated"] != NONE)
     memory = memory.rows(np.argsort(memory["start_ns"], kind="stable"))
     size, allocated, reserved = memory["bytes"], memory["allocated"], memory["reserved"]
     capacity = next((gpu.memory_bytes for gpu in trace.gpus if gpu.device == device), None)

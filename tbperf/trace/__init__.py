@@ -5,6 +5,7 @@ from tbperf.trace.run import LoggedSteps, Run, RunProcess, StepAccount, StepTime
 from tbperf.trace.tables import (
     COPY_KINDS,
     HOST_MEMORY,
+    LONGEST_TEXT,
     NONE,
     RANGE_STYLES,
     TABLES,
@@ -17,6 +18,7 @@ from tbperf.trace.tables import (
 __all__ = [
     "COPY_KINDS",
     "HOST_MEMORY",
+    "LONGEST_TEXT",
     "NONE",
     "RANGE_STYLES",
     "TABLES",

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from tbperf.intervals import NOTHING, Spans, Tiling, sum_by
-from tbperf.trace.stages import annotated_stage, loader_work, matched_stage, own_stage, step_number, tile_stages
+from tbperf.intervals import NOTHING, Spans, Tiling, Tilings, sum_by
+from tbperf.trace.stages import (
+    Staging,
+    annotated_stage,
+    loader_work,
+    matched_stage,
+    own_stage,
+    step_number,
+    tile_stages,
+)
 from tbperf.trace.tables import NONE, Kind, Strings, Table
 
 if TYPE_CHECKING:
@@ -23,6 +31,9 @@ if TYPE_CHECKING:
 
 
 AnswerT = TypeVar("AnswerT")
+
+MOST_DEVICES = 64
+"""What has work of more devices than any machine has is analyzed on the busiest."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +114,10 @@ class Trace:
     """The run folder that the trace lies in."""
     recording: Mapping[str, Any] = field(default_factory=dict)
     """What the recorder of this project wrote into the trace about itself."""
+    more_devices: int = 0
+    """Devices beyond the `MOST_DEVICES` busiest, whose work is left out."""
+    more_devices_ns: int = 0
+    """Durations of that work."""
     accounts: Mapping[int, StepAccount] = field(default_factory=dict)
     """What the run folder's log says of the recorded steps, by their number."""
 
@@ -157,6 +172,17 @@ class Trace:
     def on_device(self, device: int) -> Trace:
         """Return the trace with the work of one device only."""
         return replace(self, gpu=self.gpu.rows(self.gpu["device"] == device))
+
+    def on_the_busiest_devices(self) -> Trace:
+        """Return the trace without the work of devices that no machine has room for."""
+        devices, which = np.unique(self.gpu["device"], return_inverse=True)
+        if len(devices) <= MOST_DEVICES:
+            return self
+        total = sum_by(which, self.gpu["dur_ns"], len(devices))
+        kept = np.zeros(len(devices), np.bool_)
+        kept[np.argsort(-total, kind="stable")[:MOST_DEVICES]] = True
+        left, left_ns = len(devices) - MOST_DEVICES, int(total[~kept].sum())
+        return replace(self, gpu=self.gpu.rows(kept[which]), more_devices=left, more_devices_ns=left_ns)
 
     def gpu_spans(self, where: npt.NDArray[np.bool_]) -> Spans:
         """Return the time that some rows of the gpu table cover."""
@@ -241,7 +267,7 @@ class Trace:
         return Steps(number[rows][solid], start[solid], end[solid])
 
     @cached_property
-    def _staging(self) -> tuple[Tiling, tuple[str, ...]]:
+    def _staging(self) -> Staging:
         return tile_stages(self.ranges, self.ops, self.strings, self.main_thread, self._stage_of)
 
     @cached_property
@@ -256,25 +282,34 @@ class Trace:
     @property
     def stage_tiling(self) -> Tiling:
         """The innermost stage of each moment; labels index `stage_names`."""
-        return self._staging[0]
+        return self._staging.tiling
 
     @property
     def stage_names(self) -> tuple[str, ...]:
         """Stages of this trace, in order of appearance."""
-        return self._staging[1]
+        return self._staging.names
+
+    @property
+    def more_stages(self) -> tuple[int, int] | None:
+        """Stages that the last one stands for, and their time; None where each stands for itself."""
+        return self._staging.others
 
     def stage_ranges(self, stage: str) -> npt.NDArray[np.bool_]:
         """Tell which rows of the ranges table stand for a stage."""
-        return self.named(self.ranges, lambda name: self._stage_of(name) == stage)
+        if stage not in self.stage_names:
+            return np.zeros(len(self.ranges), np.bool_)
+        rows: npt.NDArray[np.bool_] = self._staging.of_range == self.stage_names.index(stage)
+        return rows
 
     def stage_name(self, label: int) -> str | None:
         """Return the name of a label of `stage_tiling`."""
         return None if label == NOTHING else self.stage_names[label]
 
-    def stage_calls(self, stage: str, start_ns: int, end_ns: int) -> int:
-        """Count how often a stage began in a window; 0 for a stage that no range marks."""
-        starts = self.ranges["start_ns"][self.stage_ranges(stage)]
-        return int(((starts >= start_ns) & (starts < end_ns)).sum())
+    def stage_calls(self, start_ns: int, end_ns: int) -> Ns:
+        """Count how often each stage began in a window; 0 for a stage that no range marks."""
+        stage, starts = self._staging.of_range, self.ranges["start_ns"]
+        inside = (stage != NOTHING) & (starts >= start_ns) & (starts < end_ns)
+        return np.bincount(stage[inside], minlength=len(self.stage_names))
 
     @cached_property
     def gpu_launch_ns(self) -> Ns:
@@ -294,26 +329,20 @@ class Trace:
         return np.where(self.launched_by >= 0, stage, NOTHING)
 
     @cached_property
-    def _innermost(self) -> dict[tuple[str, int], Tiling]:
+    def _innermost(self) -> dict[str, Tilings]:
         return {}
 
-    def innermost(self, table: Table, thread: int) -> Tiling:
-        """Tile one thread by the innermost rows of a table; labels are row numbers of that table."""
-        key = table.name, thread
-        if key not in self._innermost:
-            rows = np.flatnonzero(table["thread"] == thread)
-            inner = Tiling.innermost(table["start_ns"][rows], table.end_ns[rows])
-            self._innermost[key] = Tiling(inner.start, inner.end, rows[inner.label])
-        return self._innermost[key]
+    def innermost(self, table: Table) -> Tilings:
+        """Tile each thread by the innermost rows of a table; labels are row numbers of that table."""
+        if table.name not in self._innermost:
+            self._innermost[table.name] = Tilings.innermost(table["thread"], table["start_ns"], table.end_ns)
+        return self._innermost[table.name]
 
     def innermost_names(self, calls: Ns) -> Ns:
         """Return the name code of what is around some rows of the api table: operator, else range, else `NOTHING`."""
         found = np.full(calls.shape, NOTHING, np.int64)
-        start, threads = self.api["start_ns"][calls], self.api["thread"][calls]
-        for thread in np.unique(threads).tolist():
-            mine = np.flatnonzero(threads == thread)
-            for table in (self.ranges, self.ops):
-                row = self.innermost(table, thread).at(start[mine])
-                inside = row != NOTHING
-                found[mine[inside]] = table["name"][row[inside]]
+        for table in (self.ranges, self.ops):
+            row = self.innermost(table).at(self.api["thread"][calls], self.api["start_ns"][calls])
+            inside = row != NOTHING
+            found[inside] = table["name"][row[inside]]
         return found

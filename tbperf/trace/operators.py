@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import re
 
-_SCOPES = re.compile(r"^(?:autograd::engine::evaluate_function: )?(?:\w+::)*_*")
+_SCOPES = re.compile(r"\A(?:autograd::engine::evaluate_function: )?(?:\w+::)*_*")
 """What stands before the name proper."""
 
-_NODE, _HUMP = re.compile(r"[A-Z]\w*Backward\d*$"), re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_NODE, _HUMP = re.compile(r"\A[A-Z]\w*Backward\d*$"), re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 """Nodes of autograd's graph are named in capitals (UnsafeViewBackward0), operators are not."""
 
 _CONTAINING = (

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tbperf.intervals import NOTHING, Spans, Tiling
+from tbperf.intervals import NOTHING, Spans, Tiling, Tilings
 from tbperf.trace.tables import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import numpy.typing as npt
 
     from tbperf.intervals import Ns
     from tbperf.trace.tables import Strings, Table
@@ -31,12 +29,27 @@ MODULE_PREFIX = PREFIX + "module:"
 LOADER_PREFIX = "loader/"
 """Ranges of loader workers: other processes, whose work is not the program's own."""
 
-_MODULE = re.compile(rf"{MODULE_PREFIX}(?P<path>\S+)(?: (?P<kind>[^()]+?))?(?: \((?P<part>[^()]+)\))?$")
-_STEP = re.compile(r"ProfilerStep#([0-9]{1,15})$")
+MOST_STAGES = 200
+"""Tables by stage hold no more: of a trace that names more, the dearest and those that mean something to an analysis
+stand by themselves, and the others are one."""
+LONGEST_STAGE = 120
+"""Characters of a stage's name; a longer one is cut."""
+LONGEST_SEARCHED = 1000
+"""Characters of a name in which a pattern of the user's is looked for."""
+
+STAGES = (
+    *("setup", "load_model", "warmup", "dataload", "fetch", "preprocess", "forward", "loss", "backward"),
+    *("optimizer", "ema", "inference", "postprocess", "nms", "metrics", "track", "write", "consumer"),
+    *("log", "callbacks", "loop", "validate", "final_eval", "save", "plot", "export"),
+)
+"""Stages that the recorder of this project names; docs/recording.md says what each is."""
+
+_MODULE = re.compile(rf"\A{MODULE_PREFIX}(?P<path>\S+)(?: (?P<kind>[^()]+?))?(?: \((?P<part>[^()]+)\))?$")
+_STEP = re.compile(r"\AProfilerStep#([0-9]{1,15})$")
 """Numbers of more digits are none that a program counts to; every reader of JSON keeps these as they are."""
 
 _ANNOTATIONS = tuple(
-    (re.compile(pattern), stage)
+    (re.compile(rf"\A(?:{pattern})"), stage)
     for pattern, stage in (
         (r"enumerate\(DataLoader\)#", "dataload"),
         (r"Optimizer\.(step|zero_grad)#", "optimizer"),
@@ -51,7 +64,7 @@ _ANNOTATIONS = tuple(
 )
 """Annotations of torch and of common training loops."""
 
-BACKWARD_OP = re.compile(r"autograd::engine::evaluate_function|torch::autograd::|\w+Backward\d*$")
+BACKWARD_OP = re.compile(r"\A(?:autograd::engine::evaluate_function|torch::autograd::|\w+Backward\d*$)")
 
 
 def step_number(name: str) -> int:
@@ -100,16 +113,28 @@ def matched_stage(pattern: str) -> Callable[[str], str | None]:
     search = re.compile(pattern).search
 
     def stage_of(name: str) -> str | None:
-        match = search(name)
+        match = search(name[:LONGEST_SEARCHED])
         return ((match[1] if match.re.groups else match[0]) or None) if match else None
 
     return stage_of
 
 
+class Staging(NamedTuple):
+    """When each stage was on."""
+
+    tiling: Tiling
+    """The stage of each moment, as labels into `names`."""
+    names: tuple[str, ...]
+    of_range: Ns
+    """Stage of each row of the ranges table, `NOTHING` for what is none."""
+    others: tuple[int, int] | None = None
+    """Stages that the last one stands for, and their time; None where each stands for itself."""
+
+
 def tile_stages(
     ranges: Table, ops: Table, strings: Strings, main_thread: int, stage_of: Callable[[str], str | None]
-) -> tuple[Tiling, tuple[str, ...]]:
-    """Return the stage of each moment, as labels into the names that are returned with it.
+) -> Staging:
+    """Tell the stage of each moment.
 
     On each thread the innermost open stage counts.  The main thread decides; other threads fill what it leaves open,
     so that work which they launch (backward runs in autograd's own threads) finds its stage.
@@ -118,45 +143,53 @@ def tile_stages(
 
     def code(name: str) -> int:
         stage = stage_of(name)
-        return NONE if stage is None else names.setdefault(stage, len(names))
+        return NONE if stage is None else names.setdefault(stage[:LONGEST_STAGE], len(names))
 
-    label = strings.labelled(code, ranges["name"])
-    threads = sorted(set(ranges["thread"].tolist()), key=lambda thread: thread != main_thread)
-    layers = [_innermost_stage(ranges, label, (ranges["thread"] == thread) & (label >= 0)) for thread in threads]
+    of_range = strings.labelled(code, ranges["name"])
+    staged = np.flatnonzero(of_range != NONE)
+    opened = Tilings.innermost(ranges["thread"][staged], ranges["start_ns"][staged], ranges.end_ns[staged])
+    threads = int(ranges["thread"].max(initial=-1)) + 1
+    # The main thread comes first.
+    turn = np.where(np.arange(threads) == main_thread, 0, np.arange(threads) + 1)
+    lines = opened.relabelled(of_range[staged]).renumbered(turn)
     if "backward" not in names:
-        layers.append(_backward(ops, strings, names, main_thread))
-    return _stacked(layers, len(names)), tuple(names)
+        backward = _backward(ops, strings, main_thread)
+        if len(backward):
+            label = names.setdefault("backward", len(names))
+            lines = _with_line(lines, threads + 1, backward, label)
+    return _of_the_dearest(Staging(lines.stacked(), tuple(names), of_range))
 
 
-def _innermost_stage(ranges: Table, label: Ns, staged: npt.NDArray[np.bool_]) -> Tiling:
-    return Tiling.innermost(ranges["start_ns"][staged], ranges.end_ns[staged]).relabelled(label[staged])
-
-
-def _backward(ops: Table, strings: Strings, names: dict[str, int], main_thread: int) -> Tiling:
-    """Tile the time that autograd's own threads spend in backward operators."""
+def _backward(ops: Table, strings: Strings, main_thread: int) -> Spans:
+    """Return the time that autograd's own threads spend in backward operators."""
     elsewhere = ops["thread"] != main_thread
     backward = (strings.labelled(lambda name: bool(BACKWARD_OP.match(name)), ops["name"]) > 0) & elsewhere
-    if not backward.any():
-        return Tiling.first_of([])
-    rows = ops.rows(backward)
-    spans = Spans.merged(rows["start_ns"], rows.end_ns)
-    return Tiling.first_of([(names.setdefault("backward", len(names)), spans)])
+    return Spans.merged(ops["start_ns"][backward], ops.end_ns[backward])
 
 
-def _stacked(layers: list[Tiling], labels: int) -> Tiling:
-    """Let earlier layers decide and later ones fill what they leave open."""
-    parts, taken = [], Spans.empty()
-    for layer in layers:
-        if not layer.start.size:
-            continue
-        whole = layer.spans()
-        parts.append(layer.within(whole - taken))
-        taken = taken | whole
-    if not parts:
-        return Tiling.first_of([])
-    start = np.concatenate([part.start for part in parts])
-    order = np.argsort(start)
-    label = np.concatenate([part.label for part in parts])[order]
-    if label.size and not (NOTHING < label.min() <= label.max() < labels):
-        raise AssertionError("a stage without a name")
-    return Tiling(start[order], np.concatenate([part.end for part in parts])[order], label)
+def _with_line(lines: Tilings, number: int, spans: Spans, label: int) -> Tilings:
+    """Add a line behind the others."""
+    return Tilings(
+        np.r_[lines.lane, np.full(len(spans), number)],
+        np.r_[lines.start, spans.start],
+        np.r_[lines.end, spans.end],
+        np.r_[lines.label, np.full(len(spans), label)],
+    )
+
+
+def _of_the_dearest(found: Staging) -> Staging:
+    """Make all stages beyond the most that tables hold into one, but for those that mean something."""
+    if len(found.names) <= MOST_STAGES:
+        return found
+    total = found.tiling.total_ns_by_label(len(found.names))
+    known = np.array([name in STAGES for name in found.names])
+    dearest_first = np.lexsort((-total, ~known))
+    kept = np.sort(dearest_first[:MOST_STAGES])
+    left = len(found.names) - MOST_STAGES
+    number_of = np.full(len(found.names) + 1, MOST_STAGES, np.int64)
+    number_of[kept] = np.arange(MOST_STAGES)
+    number_of[NOTHING] = NOTHING
+    tiling = found.tiling.relabelled(number_of).joined()
+    names = [*(found.names[label] for label in kept.tolist()), f"{left:,} other stages"]
+    others = left, int(total.sum() - total[kept].sum())
+    return Staging(tiling, tuple(names), number_of[found.of_range], others)

@@ -37,6 +37,9 @@ class Kind(IntEnum):
 COPY_KINDS = ("HtoD", "DtoH", "DtoD", "HtoH", "PtoP")
 """One spelling everywhere; ``copy_kind`` is an index into this."""
 
+LONGEST_TEXT = 1 << 13
+"""Characters of a name, of shapes, and of all else that a recorder may write at any length; what is longer is cut."""
+
 HOST_MEMORY = ("pageable", "pinned", "managed")
 """Memory on the host's side of a copy; ``host_memory`` is an index into this."""
 

@@ -16,6 +16,7 @@ import pytest
 import tbperf
 from tbperf.errors import TraceFormatError
 from tbperf.readers import chrome, file_source, find_traces, read_trace
+from tbperf.trace import LONGEST_TEXT
 from tests.draw import Timeline
 
 DEFECTS = Path(__file__).parent / "defects"
@@ -204,7 +205,7 @@ def test_a_huge_name_and_deep_nesting_are_survived(tmp_path):
 
     assert trace.devices[0].kernels == 2
     assert trace.dropped == {"malformed_event": 1}
-    assert max(len(kernel.name) for kernel in trace.kernels) == 1 << 16
+    assert max(len(kernel.name) for kernel in trace.kernels) == LONGEST_TEXT
 
 
 def test_a_string_longer_than_any_event_is_cut_in_bounded_memory(tmp_path, monkeypatch):

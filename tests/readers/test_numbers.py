@@ -13,6 +13,7 @@ from tbperf.errors import TraceFormatError
 from tbperf.readers import find_traces, read_trace
 from tbperf.readers.bounds import plain
 from tbperf.render import render_json
+from tbperf.trace import LONGEST_TEXT
 from tests.draw import Timeline
 from tests.readers.test_nsys import export
 
@@ -118,7 +119,7 @@ def test_a_value_of_any_shape_becomes_one_that_a_report_can_hold():
 
     assert (found["a"], found["b"], found["c"]) == (None, None, "?")
     assert found["e"][:2] == [True, 2**63 - 1]
-    assert len(found["e"][2]) == 1 << 16
+    assert len(found["e"][2]) == LONGEST_TEXT
     json.dumps(found)
 
 

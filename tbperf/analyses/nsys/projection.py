@@ -15,12 +15,15 @@ import numpy as np
 from tbperf.analyses.nsys.spread import Key, Spread, grouped, spread_by
 from tbperf.analyses.nsys.sums import range_name
 from tbperf.analyses.rows import Rows
-from tbperf.intervals import Tiling, distinct
+from tbperf.intervals import Lanes, Minima, Tilings, distinct, rows_by
 from tbperf.trace import RANGE_STYLES
 
 if TYPE_CHECKING:
     from tbperf.intervals import Ns
     from tbperf.trace import Trace
+
+MOST_LEVELS = 50
+"""Of ranges inside of each other, so many are told the kernels that the innermost one asked for."""
 
 _PUSH_POP = RANGE_STYLES.index("push/pop")
 
@@ -90,30 +93,23 @@ class Execution:
 
 def project(trace: Trace) -> Projections:
     """Project push/pop ranges onto the device."""
+    api, ranges = trace.api, trace.ranges
     work = np.flatnonzero(trace.launched_by >= 0)
-    call = trace.launched_by[work]
-    rows, firsts, lasts, counts = [], [], [], []
-    for thread, ranges in _ranges_by_thread(trace):
-        mine = work[trace.api["thread"][call] == thread]
-        of = trace.launched_by[mine]
-        begins, ends = trace.api["start_ns"][of], trace.api.end_ns[of]
-        order = np.argsort(begins, kind="stable")
-        inside = _Calls(begins[order], ends[order], trace.gpu["start_ns"][mine[order]], trace.gpu.end_ns[mine[order]])
-        first, last, count = inside.within(trace.ranges["start_ns"][ranges], trace.ranges.end_ns[ranges])
-        found = count > 0
-        rows.append(ranges[found])
-        firsts.append(first[found])
-        lasts.append(last[found])
-        counts.append(count[found])
-    nothing = [np.empty(0, np.int64)]
-    row = np.concatenate(rows or nothing)
-    order = np.argsort(row)
-    return Projections(row[order], *(np.concatenate(part or nothing)[order] for part in (firsts, lasts, counts)))
+    call, rows = trace.launched_by[work], np.flatnonzero(ranges["style"] == _PUSH_POP)
+    begin, end, starts, ends = api["start_ns"][call], api.end_ns[call], ranges["start_ns"][rows], ranges.end_ns[rows]
+    lanes = Lanes(len(trace.threads), begin, end, starts, ends)
+    begin, end = lanes.place(api["thread"][call], begin), lanes.place(api["thread"][call], end)
+    order = np.argsort(begin, kind="stable")
+    calls = _Calls(begin[order], end[order], trace.gpu["start_ns"][work[order]], trace.gpu.end_ns[work[order]])
+    threads = ranges["thread"][rows]
+    first, last, count = calls.within(lanes.place(threads, starts), lanes.place(threads, ends))
+    found = count > 0
+    return Projections(rows[found], first[found], last[found], count[found])
 
 
 @dataclass(frozen=True)
 class _Calls:
-    """Calls of one thread that caused device work, by start; one entry a piece of work."""
+    """Calls that caused device work, by start, one entry a piece of work; times are places on lanes of threads."""
 
     begin: Ns
     end: Ns
@@ -124,32 +120,33 @@ class _Calls:
         """Return first start, last end and number of pieces of work whose call lies inside of each range."""
         low = np.searchsorted(self.begin, starts, side="left")
         high = np.maximum(np.searchsorted(self.begin, ends, side="right"), low)
-        if not self.begin.size:
-            return low, low, low
-        first, last = _extremes(self.work_start, low, high, np.minimum), _extremes(self.work_end, low, high, np.maximum)
-        count = high - low
-        beyond = np.flatnonzero((count > 0) & (_extremes(self.end, low, high, np.maximum) > ends))
-        for index in beyond.tolist():  # a call that begins inside and ends outside: the range was closed under it
-            part = slice(int(low[index]), int(high[index]))
-            keep = self.end[part] <= ends[index]
-            count[index] = keep.sum()
-            if keep.any():
-                first[index], last[index] = self.work_start[part][keep].min(), self.work_end[part][keep].max()
+        first, last, count = np.full(low.shape, _LATEST), np.full(low.shape, -_LATEST), np.zeros(low.shape, np.int64)
+        latest_ends, starts_of_work, ends_of_work = Minima(-self.end), Minima(self.work_start), Minima(-self.work_end)
+        asked = np.arange(low.size)
+        # From the last call on, stretch by stretch between calls that begin inside and end outside: the range was
+        # closed under those.
+        for _ in range(MOST_CALLS_ACROSS):
+            across = latest_ends.last_at_most(high[asked], -ends[asked] - 1)
+            begin = np.maximum(across + 1, low[asked])
+            first[asked] = np.minimum(first[asked], starts_of_work.smallest(begin, high[asked]))
+            last[asked] = np.maximum(last[asked], -ends_of_work.smallest(begin, high[asked]))
+            count[asked] += high[asked] - begin
+            high[asked] = np.maximum(across, low[asked])
+            asked = asked[across > low[asked]]
+            if not asked.size:
+                break
         return first, last, count
 
 
-def _extremes(values: Ns, low: Ns, high: Ns, function: np.ufunc) -> Ns:
-    """Return the smallest or largest value of each stretch; any value for empty stretches."""
-    padded = np.append(values, values[-1])
-    edges = np.column_stack([low, np.maximum(high, low)]).ravel()
-    found: Ns = function.reduceat(padded, np.minimum(edges, len(values)))[::2]
-    return found
+MOST_CALLS_ACROSS = 64
+"""Of calls that cross the end of a range so many are looked at; on one thread, they all are inside of each other."""
+_LATEST = np.iinfo(np.int64).max
 
 
 def _ranges_by_thread(trace: Trace) -> Iterator[tuple[int, Ns]]:
     rows = np.flatnonzero(trace.ranges["style"] == _PUSH_POP)
-    for thread in np.unique(trace.ranges["thread"][rows]).tolist():
-        yield thread, rows[trace.ranges["thread"][rows] == thread]
+    for thread, mine in rows_by(trace.ranges["thread"][rows]):
+        yield thread, rows[mine]
 
 
 def sum_projections(traces: Sequence[Trace]) -> Rows[Projection]:
@@ -187,21 +184,22 @@ def _innermost(trace: Trace) -> tuple[Ns, Ns]:
     """Return kernels with a call, and the row of the innermost range around the call; -1 where there is none."""
     kernels = np.flatnonzero(trace.kernels & (trace.launched_by >= 0))
     call = trace.launched_by[kernels]
-    found = np.full(len(kernels), -1, np.int64)
-    for thread, ranges in _ranges_by_thread(trace):
-        mine = np.flatnonzero(trace.api["thread"][call] == thread)
-        inner = Tiling.innermost(trace.ranges["start_ns"][ranges], trace.ranges.end_ns[ranges])
-        at = inner.at(trace.api["start_ns"][call[mine]])
-        found[mine] = np.where(at >= 0, ranges[at], -1)
-    return kernels, found
+    ranges = np.flatnonzero(trace.ranges["style"] == _PUSH_POP)
+    inner = Tilings.innermost(
+        trace.ranges["thread"][ranges], trace.ranges["start_ns"][ranges], trace.ranges.end_ns[ranges]
+    )
+    threads = trace.api["thread"][call] if call.size else call
+    return kernels, inner.relabelled(ranges).at(threads, trace.api["start_ns"][call])
 
 
 def _around(trace: Trace) -> tuple[Ns, Ns]:
-    """Return kernels with a call and the rows of all ranges around it: as many pairs as there are."""
+    """Return kernels with a call and the rows of the ranges around it, the `MOST_LEVELS` innermost ones."""
     kernels, innermost = _innermost(trace)
     parents = _parents(trace)
     pairs, level = [(kernels, innermost)], np.where(innermost >= 0, parents[innermost], -1)
-    while (level >= 0).any():
+    for _ in range(MOST_LEVELS - 1):
+        if not (level >= 0).any():
+            break
         kernels, level = kernels[level >= 0], level[level >= 0]
         pairs.append((kernels, level))
         level = parents[level]

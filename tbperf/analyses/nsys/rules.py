@@ -27,9 +27,9 @@ LOW_SHARE = 0.5
 SMALL_COPY_BYTES = 64_000
 """A copy to the device up to this size goes into the driver's own buffer, so that its call need not wait."""
 
-_FLUSH = re.compile(r".*\bflush", re.IGNORECASE)
+_FLUSH = re.compile(r"\A.*\bflush", re.IGNORECASE)
 """Overhead that keeps the device from being fed; the profiler's start is not counted."""
-_ASYNC_COPY = re.compile(r"cuda(?:Memcpy|MemcpyPeer)\w*Async\b|cuMemcpy\w*Async")
+_ASYNC_COPY = re.compile(r"\A(?:cuda(?:Memcpy|MemcpyPeer)\w*Async\b|cuMemcpy\w*Async)")
 _COPY = re.compile(r"cu(?:da)?Memcpy")
 _MEMSET = re.compile(r"cu(?:da)?Memset")
 _SYNCHRONIZE = re.compile(r"cuda(?:Device|Stream)Synchronize")

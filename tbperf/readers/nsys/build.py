@@ -5,16 +5,29 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tbperf.intervals import distinct
+from tbperf.intervals import distinct, rows_by
 from tbperf.readers.beside import with_run
 from tbperf.readers.bounds import DAY_NS, FURTHEST_NS, MOST_BYTES
 from tbperf.readers.nsys.store import PID_MASK, PROCESS_SHIFT, Selection, Store
 from tbperf.readers.strays import drop_strays
-from tbperf.trace import COPY_KINDS, HOST_MEMORY, NONE, RANGE_STYLES, TABLES, Gpu, Kind, Strings, Table, Thread, Trace
+from tbperf.trace import (
+    COPY_KINDS,
+    HOST_MEMORY,
+    LONGEST_TEXT,
+    NONE,
+    RANGE_STYLES,
+    TABLES,
+    Gpu,
+    Kind,
+    Strings,
+    Table,
+    Thread,
+    Trace,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,12 +88,8 @@ _WARNING, _ERROR = 2, 3
 _API_VERSION = re.compile(r"_v\d{4,5}(?:_ptds|_ptsz)?$")
 """cudaLaunchKernel_v7000 is what other recorders call cudaLaunchKernel."""
 
-_OPERATOR = re.compile(
-    r"(?P<name>.+?)(?:, seq = (?P<seq>-?\d+))?(?:, op_id = (?P<op>\d+))?(?:, sizes = (?P<sizes>\[.*\]))?"
-    r"(?:, input_op_ids = .*)?$",
-    re.DOTALL,
-)
-"""Framework operators as torch.autograd.profiler.emit_nvtx writes them."""
+_NUMBERS = re.compile(r"(?:, seq = (?P<seq>-?\d+))?(?:, op_id = (?P<op>\d+))?")
+"""What torch.autograd.profiler.emit_nvtx writes behind the name of an operator."""
 
 _PATH = re.compile(r"(?:[A-Za-z]:)?[\\/](?:[^\s\\/:;,'\"]+[\\/])+[^\s\\/:;,'\"]*")
 
@@ -181,6 +190,8 @@ def build(source: Source, size: int, store: Store, told: Callable[[int], None]) 
         **tables,
         stage_pattern=None,
         accounts={},
+        more_devices=0,
+        more_devices_ns=0,
         threads=threads,
         strings=build_.strings,
         gpus=tuple(_gpus(store, process)),
@@ -409,21 +420,39 @@ def _domains(build: _Build, rows: dict[str, Ns], names: npt.NDArray[np.int32]) -
 def _operators_apart(strings: Strings, ranges: Columns) -> tuple[list[Columns], list[Columns]]:
     """Tell operators, whose number is part of their name, from ranges that a program opened."""
     used, at = np.unique(ranges["name"], return_inverse=True)
-    found = [(code, _OPERATOR.match(strings[code])) for code in used.tolist()]
-    is_operator = np.array([bool(match and (match["op"] or match["seq"])) for _, match in found], np.bool_)
+    found = [_read_operator(strings[code]) for code in used.tolist()]
+    is_operator = np.array([operator is not None for operator in found], np.bool_)
     if not is_operator.any():
         return [ranges], []
-    matches = [match for (_, match), operator in zip(found, is_operator.tolist(), strict=True) if operator and match]
+    operators = [operator for operator in found if operator is not None]
     place = np.cumsum(is_operator) - 1
     rows = is_operator[at]
     which = place[at[rows]]
     ops: Columns = {
         **{name: ranges[name][rows] for name in ("start_ns", "dur_ns", "thread")},
-        "name": strings.codes(match["name"] for match in matches)[which],
-        "sequence": np.array([_number(match["seq"]) for match in matches], np.int64)[which],
-        "shapes": strings.codes(match["sizes"] or "" for match in matches)[which],
+        "name": strings.codes(operator.name for operator in operators)[which],
+        "sequence": np.array([operator.sequence for operator in operators], np.int64)[which],
+        "shapes": strings.codes(operator.sizes for operator in operators)[which],
     }
     return [{name: values[~rows] for name, values in ranges.items()}], [ops]
+
+
+class _Operator(NamedTuple):
+    name: str
+    sequence: int
+    sizes: str
+
+
+def _read_operator(text: str) -> _Operator | None:
+    """Read ``aten::add, seq = 7, op_id = 12, sizes = [[2], [2]], input_op_ids = […]``; None for a name of a range."""
+    head = text.partition(", input_op_ids = ")[0]
+    head, sizes_begin, sizes = head.partition(", sizes = [")
+    if sizes_begin and not sizes.endswith("]"):
+        return None
+    for end_of_name in (head.rfind(", seq = "), head.rfind(", op_id = ")):
+        if end_of_name > 0 and (numbers := _NUMBERS.fullmatch(head, end_of_name)):
+            return _Operator(head[:end_of_name], _number(numbers["seq"]), f"[{sizes}" if sizes_begin else "")
+    return None
 
 
 def _number(text: str | None) -> int:
@@ -453,8 +482,8 @@ def _allocations(build: _Build) -> Iterator[Columns]:
     of = np.where(np.isin(rows["memKind"], _ON_THE_HOST), NONE, rows["deviceId"])
     order = np.lexsort((rows["start"], of))
     held = np.empty_like(size)
-    for device in np.unique(of).tolist():
-        mine = order[of[order] == device]
+    for _, of_device in rows_by(of[order]):
+        mine = order[of_device]
         held[mine] = np.cumsum(size[mine])
     yield {
         "start_ns": rows["start"],
@@ -579,7 +608,8 @@ def _versions(store: Store) -> dict[str, str]:
 
 
 _IRRELEVANT = re.compile(
-    r"No (?!CUDA|NVTX)[\w ]+ events collected|Scheduling information is absent|Unable to collect CPU|.*\bIP samples\b"
+    r"\A(?:No (?!CUDA|NVTX)[\w ]+ events collected|Scheduling information is absent|Unable to collect CPU"
+    r"|.*\bIP samples\b)"
 )
 """Of what tbperf does not use: other graphics libraries, samples and scheduling of the CPU."""
 
@@ -630,4 +660,4 @@ def _mapped(values: Ns, words: Mapping[int, str], codes: Sequence[str]) -> npt.N
 
 
 def _decoded(text: bytes | None) -> str:
-    return "" if text is None else text.decode("utf-8", "replace")
+    return "" if text is None else text[:LONGEST_TEXT].decode("utf-8", "replace")

@@ -137,8 +137,9 @@ class SqliteStore:
         return self._connected(copy, "mode=rw")
 
     def _connected(self, path: Path, options: str) -> sqlite3.Connection:
-        address = f"file:{quote(os.fsencode(path.absolute()))}?{options}"
-        database: sqlite3.Connection = self._asked(lambda: sqlite3.connect(address, uri=True))
+        self.address = f"file:{quote(os.fsencode(path.absolute()))}?{options}"
+        """For SQLite: where the database lies, and how it is opened."""
+        database: sqlite3.Connection = self._asked(lambda: sqlite3.connect(self.address, uri=True))
         return database
 
     def _look(self) -> None:

@@ -58,6 +58,8 @@ class Session:
         self.unconsumed = 0
         """Results of the batch that the caller of a prediction has not taken yet."""
         self.processor_before: ProcessorTime | None = None
+        self.processor_taken: ProcessorTime | None = None
+        """When the caller took the last result of a prediction's batch."""
         self.recorder_ns = 0
         """Time of the recorder's own before the open step."""
 
@@ -102,6 +104,8 @@ class Session:
 
     def suspend(self) -> None:
         """Leave this thread to the caller until it asks for more."""
+        if self.all_taken:
+            self.processor_taken = self._recorder.processor_time()
         self._recorder.suspend(self)
 
     def resume(self) -> None:
@@ -153,7 +157,6 @@ class Recorder:
         )
         calls = ModuleCalls(self.guard, self.journal.write, settings["modules"])
         flag = WindowFlag(folder)
-        self._capture = capture
         self._windows = Windows(plans, capture, self.journal.write, flag, calls, settings["max_bytes"])
         self.programs_profilers.when_one_begins(self._windows.give_way)
         self.fetches = FetchLog(folder)
@@ -279,7 +282,9 @@ class Recorder:
         if times is None or step is None:
             return
         before, after = session.processor_before, self._processor.read()
-        session.processor_before = session.number = None
+        if before_leaf and session.processor_taken is not None:
+            after = session.processor_taken
+        session.processor_before = session.processor_taken = session.number = None
         state = self._windows.state(session)
         session.passed += 1
         if session.left is not None:
@@ -306,6 +311,10 @@ class Recorder:
     def pass_by(self, session: Session) -> None:
         """Let what waits for the window to end have it, between two stages."""
         self._windows.pass_by(session)
+
+    def processor_time(self) -> ProcessorTime:
+        """Return what this process and this thread have used so far."""
+        return self._processor.read()
 
     # Stages that nest
 
@@ -373,12 +382,6 @@ class Recorder:
 
     def _note_missing(self, what: str) -> None:
         self.journal.write("missing", what=what)
-
-    def reached(self, module: str) -> None:
-        """Report that the program has imported what trains, validates or predicts."""
-        self.journal.write("reached", module=module)
-        if isinstance(self._capture, TorchCapture):
-            self._capture.use_kineto()
 
     def _connect(self) -> None:
         """Meet torch, which the program has imported and set up by now."""
