@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from tbperf.errors import TbperfError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _SHELL = "/bin/sh"
 _SAMPLE_BYTES = 128
@@ -112,30 +112,23 @@ def inheritable_files() -> frozenset[int]:
     return frozenset(found)
 
 
-def start(  # noqa: PLR0913 - what a process inherits
+def start(
     program: str,
     command: Sequence[str],
     environment: Mapping[str, str],
     *,
     files: frozenset[int],
-    blocked_signals: Iterable[int] | None,
-    ignored_signals: Iterable[int] = (),
+    in_child: Callable[[], None] | None,
 ) -> int:
     """Start a program as a shell starts it, and return its process number.
 
-    It inherits these files and no others, these blocked signals (None: those of this thread), and nothing of what
-    Python does to signals.  It ignores these signals besides those that this process ignores.  A script without `#!` is
-    run by ``sh``.
+    It inherits these files and no others, and nothing of what Python does to signals.  ``in_child`` is called in it
+    first.  A script without `#!` is run by ``sh``.
 
     Raises:
         NoProcessError: There is no room for a process.
         OSError: The program cannot be run; E2BIG where its arguments and environment are too long.
     """
-
-    def unblock() -> None:
-        for number in ignored_signals:
-            signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked_signals or ())
 
     def spawn(file: str, arguments: Sequence[str]) -> int:
         # Not os.posix_spawn: the C library has it ignore two signals more.
@@ -144,7 +137,7 @@ def start(  # noqa: PLR0913 - what a process inherits
             executable=file,
             env=environment,
             pass_fds=sorted(number for number in files & inheritable_files() if number > 2),  # noqa: PLR2004
-            preexec_fn=None if blocked_signals is None else unblock,  # noqa: PLW1509 - it calls the system and no more
+            preexec_fn=in_child,  # noqa: PLW1509 - it calls the system and no more
         )
         process.returncode = 0  # it is not for Popen to wait for
         return process.pid

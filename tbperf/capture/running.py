@@ -85,18 +85,21 @@ class Signals:
     """
 
     def __init__(self) -> None:
-        self.before = signal.pthread_sigmask(signal.SIG_BLOCK, _TAKEN)
-        """What was blocked until now, as it must be in the command."""
-        self.ignored: tuple[int, ...] = ()
-        """What was ignored until now and cannot be while we wait, but must be in the command."""
-        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
-            # Before there is a command: otherwise the system keeps no exit code of one that ends at once.
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, _TAKEN)
+        self._children_are_ignored = signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
+        if self._children_are_ignored:
+            # The system would keep no exit code for us.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            self.ignored = (signal.SIGCHLD,)
         self._witness = _Witness()
         self._early: list[int] = []
         while (arrived := signal.sigtimedwait(_FORWARDED, 0)) is not None:
             self._early.append(arrived.si_signo)
+
+    def give_back(self) -> None:
+        """Let signals be as they were: for this process at the end, for the command before it begins."""
+        if self._children_are_ignored:
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
     def wait(self, pid: int, beside: Callable[[int], AbstractContextManager[None]]) -> int:
         """Do what `wait` does, and pass signals on meanwhile."""
@@ -117,9 +120,7 @@ class Signals:
         self._witness.close()
         while signal.sigtimedwait(_TAKEN, 0) is not None:
             pass
-        for number in self.ignored:
-            signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_SETMASK, self.before)
+        self.give_back()
 
     def _look_after(self, pid: int) -> int | None:
         """Return the exit code of a child that has ended; stop when it has stopped."""

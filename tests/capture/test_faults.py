@@ -61,3 +61,16 @@ def test_a_failure_anywhere_in_the_recorder_changes_nothing_and_is_told_once(out
         said = row.pop("said")
         assert row == {name: value for name, value in alone.items() if name not in {"fault", "said"}}, fault
         assert said == 1, fault
+
+
+def test_a_failure_anywhere_outside_the_program_leaves_the_command_its_run_and_its_exit_code(
+    plain_environment, tmp_path
+):
+    command = [sys.executable, HERE / "fail_outside.py", tmp_path / "run"]
+    done = subprocess.run(command, env=plain_environment, check=True, capture_output=True, text=True)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) > 50
+    for row in rows:
+        assert (row["code"], row["ran"]) == (7, 1), row
+        assert "Traceback" not in row["said"], row
+        assert "Exception ignored" not in row["said"], row
