@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tbperf import __version__
-from tbperf.analyses import Rows, Skipped, TraceReport, examine
+from tbperf.analyses import LeftOut, Rows, Skipped, TraceReport, examine
 from tbperf.analyses.ranks import (
     CollectiveTimes,
     Rank,
@@ -68,6 +68,8 @@ class Report:
     """Analyses that could look at none of the traces, and why."""
     unread: tuple[Unread, ...] = ()
     schema: str = field(default=SCHEMA)
+    left_out: tuple[LeftOut, ...] = ()
+    """What the lists of ranks do not hold, because there is too much of it."""
     logged_steps: tuple[LoggedSteps, ...] = ()
     """Steps of the run folders that the traces lie in, taken without the profiler: one a process and phase."""
 
@@ -271,6 +273,7 @@ def report_on(
         findings=findings,
         skipped=(*common, *ranks.skipped),
         unread=tuple(unread),
+        left_out=tuple(LeftOut("rank_waits", rest.rows, rest.cost, "ns") for rest in (ranks.waits.rest,) if rest),
         logged_steps=tuple(logged_steps),
     )
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from tbperf.analyses.collectives import operation_of
 from tbperf.analyses.rows import Rows, Skipped
-from tbperf.intervals import Ns
+from tbperf.intervals import Ns, rows_by
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tbperf.analyses.examine import TraceReport
     from tbperf.trace import Trace
@@ -72,13 +72,9 @@ class Ranks:
 def time_collectives(trace: Trace) -> CollectiveTimes:
     """Return the durations of a trace's collectives."""
     operation, names = operation_of(trace)
-    found: CollectiveTimes = {}
-    for code, name in enumerate(names):
-        rows = np.flatnonzero(trace.kernels & (operation == code))
-        rows = rows[np.argsort(trace.gpu["start_ns"][rows], kind="stable")]
-        if len(rows):
-            found[name] = trace.gpu["dur_ns"][rows]
-    return found
+    rows = np.flatnonzero(trace.kernels & (operation >= 0))
+    rows = rows[np.argsort(trace.gpu["start_ns"][rows], kind="stable")]
+    return {names[code]: trace.gpu["dur_ns"][rows[mine]] for code, mine in rows_by(operation[rows])}
 
 
 def hold_against_each_other(examined: Sequence[tuple[TraceReport, CollectiveTimes]]) -> Ranks:
@@ -98,10 +94,10 @@ def hold_against_each_other(examined: Sequence[tuple[TraceReport, CollectiveTime
                 skipped.append(Skipped("rank_waits", "the ranks' traces hold different numbers of collectives"))
             ranks += [_rank(rank, phase, [r for r, _ in of_rank[rank]], of_all, wait) for rank in of_all]
             if wait is not None:
-                waits += [w for w in _pairs(list(of_all), phase, wait) if w.wait_ns]
+                waits += _pairs(list(of_all), phase, wait)
     return Ranks(
         Rows(sorted(ranks, key=lambda row: (-(row.awaited_ns or 0), row.rank))),
-        Rows(sorted(waits, key=lambda row: -row.wait_ns)),
+        Rows.first(sorted(waits, key=lambda row: -row.wait_ns), lambda row: row.wait_ns),
         tuple(skipped),
     )
 
@@ -133,15 +129,14 @@ def _waits(times: Mapping[int, CollectiveTimes]) -> _Waits | None:
     return _Waits(durations - durations.min(axis=0), durations.argmin(axis=0))
 
 
-def _pairs(ranks: list[int], phase: str | None, wait: _Waits) -> list[RankWait]:
-    found = []
-    for late, waits_for in enumerate(ranks):
-        here = wait.last == late
-        for row, rank in enumerate(ranks):
-            if row != late and here.any():
-                total = int(wait.wait_ns[row, here].sum())
-                found.append(RankWait(rank, waits_for, phase, total, int((wait.wait_ns[row, here] > 0).sum())))
-    return found
+def _pairs(ranks: list[int], phase: str | None, wait: _Waits) -> Iterator[RankWait]:
+    """Yield who waited for whom."""
+    for late, here in rows_by(wait.last):
+        mine = wait.wait_ns[:, here]
+        facts = zip(ranks, mine.sum(axis=1).tolist(), (mine > 0).sum(axis=1).tolist(), strict=True)
+        for rank, total, collectives in facts:
+            if rank != ranks[late] and total:
+                yield RankWait(rank, ranks[late], phase, total, collectives)
 
 
 def _rank(
