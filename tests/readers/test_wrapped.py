@@ -1,6 +1,7 @@
 """Contents are told by what they are, whatever is wrapped around them and however they come."""
 
 import bz2
+import contextlib
 import gzip
 import io
 import json
@@ -281,13 +282,10 @@ def test_a_stream_is_kept_up_to_a_bound(monkeypatch):
     reading, writing = os.pipe()
 
     def write_on():
-        with os.fdopen(writing, "wb") as file:
-            try:
-                file.write(b'{"traceEvents": [')
-                while True:
-                    file.write(b'{"ph": "X"},' * 1000)
-            except BrokenPipeError:
-                pass
+        with contextlib.suppress(BrokenPipeError), os.fdopen(writing, "wb", buffering=0) as file:
+            file.write(b'{"traceEvents": [')
+            while True:
+                file.write(b'{"ph": "X"},' * 1000)
 
     writer = threading.Thread(target=write_on)
     writer.start()
