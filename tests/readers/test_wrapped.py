@@ -80,7 +80,7 @@ def test_a_folder_is_searched_for_every_way_to_compress(tmp_path, suffix):
 @pytest.mark.parametrize("way", ["gzip", "bzip2", "xz", "zstd"])
 def test_what_is_cut_is_read_as_far_as_it_goes(tmp_path, way):
     timeline = Timeline()
-    for number in range(20_000):
+    for number in range(8_000):
         timeline.kernel(10 * number, 10 * number + 5, name=f"k{number % 17}")
     whole = COMPRESS[way](json.dumps(timeline.kineto()).encode())
     path = tmp_path / "t.json"
@@ -89,7 +89,7 @@ def test_what_is_cut_is_read_as_far_as_it_goes(tmp_path, way):
     (trace,) = tbperf.analyze(path).traces
 
     assert trace.truncated
-    assert 0 < trace.devices[0].kernels < 20_000
+    assert 0 < trace.devices[0].kernels < 8_000
     assert any("compression is damaged" in note for note in trace.notes)
 
 
