@@ -119,11 +119,13 @@ def start(
     *,
     files: frozenset[int],
     blocked_signals: Iterable[int] | None,
+    ignored_signals: Iterable[int] = (),
 ) -> int:
     """Start a program as a shell starts it, and return its process number.
 
     It inherits these files and no others, these blocked signals (None: those of this thread), and nothing of what
-    Python does to signals.  A script without `#!` is run by ``sh``.
+    Python does to signals.  It ignores these signals besides those that this process ignores.  A script without `#!` is
+    run by ``sh``.
 
     Raises:
         NoProcessError: There is no room for a process.
@@ -131,6 +133,8 @@ def start(
     """
 
     def unblock() -> None:
+        for number in ignored_signals:
+            signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked_signals or ())
 
     def spawn(file: str, arguments: Sequence[str]) -> int:

@@ -33,8 +33,10 @@ from tbperf.capture.sampler import HardwareLog
 from tbperf.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
+
+    from tbperf.capture.running import Signals
 
 _BOOTSTRAP = Path(__file__).parent / "bootstrap"
 
@@ -203,14 +205,22 @@ class _Run:
         ``beside`` is told the command's process; what it returns is entered while the command runs.
         """
         with taken_signals() as signals:
-            pid = self._start(ways, None if signals is None else signals.before)
+            pid = self._start(ways, signals)
             self.ended = (wait if signals is None else signals.wait)(pid, beside)
 
-    def _start(self, ways: Sequence[_Way], blocked: Iterable[int] | None) -> int:
+    def _start(self, ways: Sequence[_Way], signals: Signals | None) -> int:
         program = ways[-1].program
+        blocked, ignored = (None, ()) if signals is None else (signals.before, signals.ignored)
         for way in ways:
             try:
-                return start(way.program, way.arguments, way.environment, files=self.files, blocked_signals=blocked)
+                return start(
+                    way.program,
+                    way.arguments,
+                    way.environment,
+                    files=self.files,
+                    blocked_signals=blocked,
+                    ignored_signals=ignored,
+                )
             except OSError as error:  # noqa: PERF203 - three at most
                 if way.program != program:
                     self.notes.append(f"recorded without Nsight Systems: {way.program}: {error.strerror}")

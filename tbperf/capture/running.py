@@ -87,7 +87,12 @@ class Signals:
     def __init__(self) -> None:
         self.before = signal.pthread_sigmask(signal.SIG_BLOCK, _TAKEN)
         """What was blocked until now, as it must be in the command."""
-        self._disposition_of_children = signal.getsignal(signal.SIGCHLD)
+        self.ignored: tuple[int, ...] = ()
+        """What was ignored until now and cannot be while we wait, but must be in the command."""
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            # Before there is a command: otherwise the system keeps no exit code of one that ends at once.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self.ignored = (signal.SIGCHLD,)
         self._witness = _Witness()
         self._early: list[int] = []
         while (arrived := signal.sigtimedwait(_FORWARDED, 0)) is not None:
@@ -95,9 +100,6 @@ class Signals:
 
     def wait(self, pid: int, beside: Callable[[int], AbstractContextManager[None]]) -> int:
         """Do what `wait` does, and pass signals on meanwhile."""
-        if self._disposition_of_children is signal.SIG_IGN:
-            # The command inherited it; with it, the system would keep no exit code for us.
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # The threads of what runs beside inherit our mask, so that signals still wait for us.
         with _entered(beside, pid):
             for number in self._early:
@@ -115,8 +117,8 @@ class Signals:
         self._witness.close()
         while signal.sigtimedwait(_TAKEN, 0) is not None:
             pass
-        if self._disposition_of_children is signal.SIG_IGN:
-            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        for number in self.ignored:
+            signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.before)
 
     def _look_after(self, pid: int) -> int | None:
