@@ -51,18 +51,18 @@ _ENOUGH = 4096
 
 
 def _head(report: Path) -> bytes:
-    """Return the first bytes of a file; nothing of a folder."""
+    """Return the first bytes of a file; nothing of a folder or a pipe."""
     return _part(report, 0)
 
 
 def _tail(report: Path) -> bytes:
-    """Return the last bytes of a file, where a JSON report names its schema; nothing of a folder."""
+    """Return the last bytes of a file, where a JSON report names its schema; nothing of a folder or a pipe."""
     return _part(report, -_ENOUGH)
 
 
 def _part(report: Path, begin: int) -> bytes:
-    if report.is_dir():
-        return b""
+    if str(report) == "-" or (report.exists() and not report.is_file()):
+        return b""  # what is read from a pipe to look at it is gone
     try:
         with report.open("rb") as file:
             file.seek(max(0, report.stat().st_size + begin) if begin < 0 else begin)

@@ -124,9 +124,9 @@ def read_run_and_say(folder: Path) -> tuple[Run | None, tuple[str, ...]]:
     try:
         with open_regular(folder / NAME) as file:
             content = file.read(_LARGEST_BYTES)
-    except FileNotFoundError:
-        return None, ()
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not (folder / NAME).is_symlink():
+            return None, ()
         return None, (f"{NAME} cannot be read: {(error.strerror or str(error)).lower()}",)
     try:
         text = content.decode("utf-8", "replace")

@@ -1,5 +1,7 @@
 """``tbperf open``: which page is shown, and what happens where none can be."""
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,16 @@ def test_without_a_browser_the_file_is_named(tmp_path, monkeypatch):
 
     with pytest.raises(TbperfError, match=r"r\.html: no browser"):
         run(page)
+
+
+def test_a_pipe_is_read_once_and_whole(tmp_path, shown, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)
+    content = LOADER_BOUND.write(tmp_path / "t.json").read_bytes()
+    writer = threading.Thread(target=lambda: pipe.write_bytes(content))
+    writer.start()
+
+    assert run(pipe).exit_code == 0
+    writer.join()
+    assert len(shown) == 1

@@ -142,6 +142,14 @@ def test_the_files_of_a_run_folder_may_be_pipes_and_nothing_hangs(folder, name):
     assert f"{name} cannot be read: a named pipe, not a file" in trace.notes
 
 
+def test_a_run_json_that_is_a_link_to_nowhere_is_said(folder):
+    (folder / "run.json").symlink_to("nowhere")
+
+    (trace,) = tbperf.analyze(folder).traces
+
+    assert trace.notes == ("run.json cannot be read: no such file or directory",)
+
+
 def test_links_to_files_are_followed(folder):
     (folder / "below").mkdir()
     (folder / "good.pt.trace.json").rename(folder.parent / "t.json")

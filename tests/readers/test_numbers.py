@@ -308,7 +308,7 @@ def test_every_column_of_an_export_may_be_anything(tmp_path, table):
     database.close()
     whole = path.read_bytes()
     for column in found:
-        for value in (None, b"\xff\x00", 2**63 - 1, -(2**63), 1e300):
+        for value in (None, b"\xff\x00", -(2**63)):
             path.write_bytes(whole)
             with sqlite3.connect(path) as database:
                 database.execute(f"UPDATE {table} SET {column} = ?", [value])  # noqa: S608
