@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbperf.findings.words import format_ms, format_share
+from tbperf.findings.words import format_bytes, format_ms, format_share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,9 +39,31 @@ def cautions(traces: Sequence[TraceReport]) -> Iterator[str]:
         yield from (f"{of}the recorder warns: {warning}" for warning in trace.warnings)
         if trace.resolution_ns > COARSE_NS:
             yield f"{of}times come in steps of {trace.resolution_ns / 1000:g} µs"
+        if more := next((row for row in trace.left_out if row.table == "devices"), None):
+            yield f"{of}the work of {more.rows:,} more GPUs is left out: {format_ms(more.cost)} in all"
         if idle_steps := sum(step.busy_ns == 0 for step in trace.steps):
             yield f"{of}{idle_steps} of {len(trace.steps)} steps hold no GPU work"
     yield from _missing_ranks(traces)
+
+
+def about_left_out(trace: TraceReport) -> Iterator[str]:
+    """Say what the tables of a report do not hold because there is too much of it, one list each."""
+    for row in trace.left_out:
+        cost = format_bytes(row.cost) if row.unit == "B" else format_ms(row.cost)
+        counted = f" (counted in {row.counted_in})" if row.counted_in else ""
+        yield f"{row.rows:,} more {_ROWS.get(row.table, row.table.replace('_', ' '))}, {cost} in all{counted}"
+
+
+_ROWS = {
+    "devices": "GPUs",
+    "memory": "devices with allocations",
+    "syncs": "waiting calls by stage and operator",
+    "allocations": "allocating calls by stage and operator",
+    "operator_shapes": "operators by inputs",
+    "loader_work": "sorts of the loader's work",
+    "threads_at_once": "numbers of threads at once",
+}
+"""What the rows of a list are, where its name does not say it."""
 
 
 def about_profiling(trace: TraceReport) -> str | None:

@@ -6,7 +6,7 @@ import html
 import re
 from typing import TYPE_CHECKING
 
-from tbperf.findings.trust import about_profiling
+from tbperf.findings.trust import about_left_out, about_profiling
 from tbperf.findings.words import CAUSES, WORK, format_bytes, format_ms, format_share
 from tbperf.printable import printable
 from tbperf.render.text import kernel_name
@@ -205,6 +205,9 @@ def _seen(trace: TraceReport) -> Iterator[str]:
     unseen = dict.fromkeys(markdown_prose(skipped.reason) for skipped in trace.skipped)
     if unseen:
         yield f"Not seen: {'; '.join(unseen)}."
+    left_out = [markdown_prose(what) for what in about_left_out(trace)]
+    if left_out:
+        yield f"Left out: {'; '.join(left_out)}."
     for note in trace.notes:
         yield f"Note: {markdown_prose(note)}."
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tbperf.findings.trust import about_profiling
+from tbperf.findings.trust import about_left_out, about_profiling
 from tbperf.findings.words import CAUSES, WORK, format_bytes, format_ms, format_number, format_share
 from tbperf.printable import printable
 from tbperf.render.sections import ON_ONE_SCREEN, SECTIONS
@@ -230,6 +230,7 @@ class _ReportPage(Page):
     def _device(self, trace: TraceReport, device: DeviceTime) -> None:
         window = max(1, device.window_ns)
         gpu = next((gpu.name for gpu in trace.gpus if gpu.device == device.device), "") or "GPU"
+        gpu = _clip(gpu, 60)
         label = gpu if len(trace.devices) == 1 else f"{gpu} {device.device}"
         facts = [printable(label), f"{format_ms(device.window_ns)} window"]
         if trace.steps:
@@ -702,8 +703,11 @@ class _ReportPage(Page):
         self.table("Threads in operators", ("ms", "%"), rows)
         at_once = [
             (f"{row.threads} thread{'s' if row.threads != 1 else ''}", _ms(row.host_ns), _percent(row.share))
-            for row in trace.threads_at_once
+            for row in trace.threads_at_once[:_MOST_LEVELS]
         ]
+        if more := trace.threads_at_once[_MOST_LEVELS:]:
+            host_ns, share = sum(row.host_ns for row in more), sum(row.share for row in more)
+            at_once.append(("more threads", _ms(host_ns), _percent(share)))
         self.table("Threads at work at once", ("ms", "%"), at_once)
         if trace.cores is not None and (facts := list(_about_cores(trace.cores))):
             self.line(f"  {'; '.join(facts)}.")
@@ -722,6 +726,9 @@ class _ReportPage(Page):
         unseen = list(_unseen(trace))
         if unseen:
             self.line(Text("Not seen: ", "bold"), "; ".join(unseen) + ".")
+        left_out = [printable(what) for what in about_left_out(trace)]
+        if left_out:
+            self.line(Text("Left out: ", "bold"), "; ".join(left_out) + ".")
         for note in trace.notes:
             self.line(Text("Note: ", "bold"), printable(note) + ".")
 
@@ -775,6 +782,7 @@ def _about_cores(cores: Cores) -> Iterator[str]:
 _NO_MODULE = "(in no module)"
 _NO_PART = "(in none)"
 _MOST_LAYERS = 40
+_MOST_LEVELS = 65
 _NEARLY_ALL = 0.9
 _MODULE_LENGTH = 48
 _MODULE_SOURCES = {

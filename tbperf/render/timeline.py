@@ -11,6 +11,7 @@ the host than for the devices, and widest for Python calls.
 from __future__ import annotations
 
 import base64
+import functools
 import itertools
 import json
 import zlib
@@ -20,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tbperf.analyses.idle import CAUSES, LONGEST, HostActivity, Ledger
-from tbperf.intervals import sum_by
+from tbperf.intervals import rows_by, sum_by
 from tbperf.trace import NONE, Kind
 from tbperf.trace.names import ALLOCATION, COLLECTIVE, COPY_CALL, MODULE_LOAD, SYNCHRONIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import numpy.typing as npt
 
@@ -60,6 +61,10 @@ _SORTS = (
 
 _THREADS = 24
 """Threads that are drawn, the busiest ones."""
+_STREAMS = 256
+"""Streams that are drawn each by itself, over all devices; those of a device that did less share a track."""
+_COUNTERS = 100
+"""Values over time that are drawn, those measured most often."""
 _DEEPEST = 48
 """Lanes of a track; what is nested deeper is drawn in the last."""
 _POINTS = 600
@@ -90,7 +95,7 @@ class _Rows:
         nothing = np.empty(0, np.int64)
         return _rows(nothing, nothing, nothing, "kernel", kept=False)
 
-    def at(self, where: npt.NDArray[Any]) -> _Rows:
+    def at(self, where: npt.NDArray[Any] | slice) -> _Rows:
         return _Rows(*(getattr(self, field.name)[where] for field in fields(self)))
 
     def __len__(self) -> int:
@@ -109,6 +114,8 @@ def timeline(trace: Trace, *, rows: int = ROWS) -> dict[str, Any]:
     end = int((every.start + every.dur).max(initial=start))
     widening = np.array([_WIDENING.get(track.kind, 1) for track in tracks], np.int64)
     drawn, width = _merged(every, widening, (start, end), rows)
+    counters = list(_counters(trace))
+    often = sorted(range(len(counters)), key=lambda number: -counters[number][0])
     return {
         "schema": SCHEMA,
         "path": trace.path,
@@ -120,11 +127,12 @@ def timeline(trace: Trace, *, rows: int = ROWS) -> dict[str, Any]:
         "names": _packed(json.dumps(names.texts).encode()),
         "tracks": [
             {"label": track.label, "kind": track.kind, "device": track.device, "width_ns": width * int(wider)}
-            | _columns(drawn.at(drawn.track == number), start)
+            | _columns(drawn.at(slice(*np.searchsorted(drawn.track, (number, number + 1)).tolist())), start)
             for number, (track, wider) in enumerate(zip(tracks, widening, strict=True))
         ],
         "threads_left_out": max(0, len(_threads(trace)) - _THREADS),
-        "counters": list(_counters(trace)),
+        "counters": [counters[number][1]() for number in sorted(often[:_COUNTERS])],
+        "counters_left_out": max(0, len(counters) - _COUNTERS),
     }
 
 
@@ -177,16 +185,15 @@ def _tracks(trace: Trace, names: _Names) -> Iterator[_Track]:
         yield _Track(
             "stages", "stages", None, _rows(stages.start, stages.end, of_stage[stages.label], "stage", kept=False)
         )
-    host = HostActivity(trace)
+    host = trace.once(HostActivity)
     for device in trace.devices:
         of = f"GPU {device} " if len(trace.devices) > 1 else "GPU "
         ledger = Ledger(trace, host, device)
         longest = np.argsort(-ledger.gaps.dur, kind="stable")[:LONGEST]
         yield _Track(of + "idle", "idle", device, _idle(ledger, longest, names))
         edges = np.r_[ledger.gaps.start[longest], ledger.gaps.end[longest]]
-        for stream, where in _by_value(trace.gpu["stream"], trace.gpu["device"] == device):
-            label = of + (f"stream {stream}" if stream != NONE else "work")
-            yield _Track(label, "stream", device, _gpu(trace, where, names, edges, typical))
+        for label, where in _streams(trace, device):
+            yield _Track(of + label, "stream", device, _gpu(trace, where, names, edges, typical))
     threads = _threads(trace)
     for thread in threads[:_THREADS]:
         found = _host(trace, thread, names, typical)
@@ -199,6 +206,22 @@ def _tracks(trace: Trace, names: _Names) -> Iterator[_Track]:
     overhead = _in_lanes(_table_rows(trace.overhead, np.ones(len(trace.overhead), np.bool_), names, "profiler", None))
     if len(overhead):
         yield _Track("profiler", "thread", None, overhead)
+
+
+def _streams(trace: Trace, device: int) -> Iterator[tuple[str, Ns]]:
+    """Yield the streams of a device with their work; beyond the number that is drawn, the busiest and the others."""
+    here = np.flatnonzero(trace.gpu["device"] == device)
+    streams = [(stream, here[mine]) for stream, mine in rows_by(trace.gpu["stream"][here])]
+    most = max(1, _STREAMS // len(trace.devices))
+    if len(streams) > most:
+        busiest = sorted(streams, key=lambda found: -int(trace.gpu["dur_ns"][found[1]].sum()))
+        kept = {stream for stream, _ in busiest[: most - 1]}
+        others = np.sort(np.concatenate([mine for stream, mine in streams if stream not in kept]))
+        streams = [found for found in streams if found[0] in kept]
+    for stream, mine in streams:
+        yield f"stream {stream}" if stream != NONE else "work", mine
+    if len(streams) == most - 1:
+        yield "other streams", others
 
 
 def _rows(start: Ns, end: Ns, name: Ns, sort: str, *, kept: bool) -> _Rows:
@@ -239,17 +262,18 @@ def _idle(ledger: Ledger, longest: Ns, names: _Names) -> _Rows:
     return found
 
 
-def _gpu(
-    trace: Trace, where: npt.NDArray[np.bool_], names: _Names, edges: Ns, typical: tuple[int, int] | None
-) -> _Rows:
+def _gpu(trace: Trace, where: Ns, names: _Names, edges: Ns, typical: tuple[int, int] | None) -> _Rows:
     rows = _table_rows(trace.gpu, where, names, "kernel", typical)
     kind = trace.gpu["kind"][where]
-    collective = trace.strings.where(COLLECTIVE.match)[trace.gpu["name"][where]]
     rows.sort[kind == Kind.MEMCPY] = _SORTS.index("memcpy")
     rows.sort[kind == Kind.MEMSET] = _SORTS.index("memset")
-    rows.sort[(kind == Kind.KERNEL) & collective] = _SORTS.index("collective")
+    rows.sort[(kind == Kind.KERNEL) & trace.once(_collectives)[where]] = _SORTS.index("collective")
     rows.kept[:] |= np.isin(rows.start, edges) | np.isin(rows.start + rows.dur, edges)
     return _in_lanes(rows)
+
+
+def _collectives(trace: Trace) -> npt.NDArray[np.bool_]:
+    return trace.named(trace.gpu, COLLECTIVE.match)
 
 
 def _host(trace: Trace, thread: int, names: _Names, typical: tuple[int, int] | None) -> _Rows:
@@ -269,7 +293,7 @@ def _host(trace: Trace, thread: int, names: _Names, typical: tuple[int, int] | N
 
 
 def _table_rows(
-    table: Table, where: npt.NDArray[np.bool_], names: _Names, sort: str, typical: tuple[int, int] | None
+    table: Table, where: npt.NDArray[Any], names: _Names, sort: str, typical: tuple[int, int] | None
 ) -> _Rows:
     mine = table.rows(where)
     rows = _rows(mine["start_ns"], mine.end_ns, names.of(mine["name"]), sort, kept=False)
@@ -316,11 +340,6 @@ def _thread_label(trace: Trace, thread: int) -> str:
     if thread != trace.main_thread:
         return label
     return f"main {label}" if label.startswith("thread") else f"{label}, main"
-
-
-def _by_value(values: npt.NDArray[Any], where: npt.NDArray[np.bool_]) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
-    for value in np.unique(values[where]).tolist():
-        yield value, where & (values == value)
 
 
 def _merged(rows: _Rows, widening: Ns, window: tuple[int, int], budget: int) -> tuple[_Rows, int]:
@@ -416,23 +435,21 @@ def _varints(values: Ns) -> bytes:
     return out.tobytes()
 
 
-def _counters(trace: Trace) -> Iterator[dict[str, Any]]:
-    """Yield what was measured over time: allocated memory, and the samples of the hardware."""
+def _counters(trace: Trace) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
+    """Yield what was measured over time, how often and the counter: allocated memory, samples of the hardware."""
     memory = trace.memory
-    for device in np.unique(memory["device"]).tolist():
+    for device, here in rows_by(memory["device"]):
         for column, words in (("allocated", "memory allocated"), ("reserved", "memory reserved")):
-            mine = (memory["device"] == device) & (memory[column] >= 0)
-            if mine.any():
+            mine = here[memory[column][here] >= 0]
+            if mine.size:
                 of = f"GPU {device} " if device != NONE else "CPU "
-                yield _counter(of + words, "bytes", memory["start_ns"][mine], memory[column][mine].astype(np.float64))
+                yield mine.size, functools.partial(_counter, of + words, "bytes", memory, column, mine)
     samples = trace.samples
-    for code in np.unique(samples["series"]).tolist():
-        series = trace.strings[code]
-        for device in np.unique(samples["device"][samples["series"] == code]).tolist():
-            mine = (samples["series"] == code) & (samples["device"] == device)
-            words, unit = _series_words(series)
-            on = "" if device == NONE else f" {device}"
-            yield _counter(f"{words}{on}", unit, samples["start_ns"][mine], samples["value"][mine])
+    for code, here in rows_by(samples["series"]):
+        words, unit = _series_words(trace.strings[code])
+        for device, of_device in rows_by(samples["device"][here]):
+            label = words if device == NONE else f"{words} {device}"
+            yield of_device.size, functools.partial(_counter, label, unit, samples, "value", here[of_device])
 
 
 _UNITS: Mapping[str, str] = {"percent": "%", "watts": "W", "celsius": "°C", "mhz": "MHz", "bytes": "bytes"}
@@ -446,8 +463,9 @@ def _series_words(series: str) -> tuple[str, str]:
     return words.replace("_", " "), _UNITS[unit]
 
 
-def _counter(label: str, unit: str, times: Ns, values: npt.NDArray[np.float64]) -> dict[str, Any]:
+def _counter(label: str, unit: str, table: Table, column: str, rows: Ns) -> dict[str, Any]:
     """Thin a series to what can be drawn: of each stretch the moment with the highest value."""
+    times, values = table["start_ns"][rows], table[column][rows].astype(np.float64)
     order = np.argsort(times, kind="stable")
     times, values = times[order], values[order]
     if times.size > _POINTS:

@@ -78,7 +78,7 @@ const TITLES = { nsys: "What NVIDIA’s tools state", io: "Input and output", lo
 const ELSEWHERE = new Set([
   "path", "format", "rank", "world_size", "phase", "run", "bytes", "events", "resolution_ns", "gpus", "versions", "dropped",
   "module_source", "modules", "model_parts", "notes", "truncated", "linked_share", "devices", "idle", "gaps", "gap_lengths", "what_if", "launches", "steps", "stages",
-  "warnings", "skipped", "loading", "recorded_unix_ns", "host_work", "speed", "cores", ...TABLES.map(([key]) => key),
+  "warnings", "skipped", "left_out", "loading", "recorded_unix_ns", "host_work", "speed", "cores", ...TABLES.map(([key]) => key),
 ]);
 
 /**
@@ -737,12 +737,14 @@ class Page {
     const reasons = new Map();
     for (const { analysis, reason } of trace.skipped) reasons.set(reason, [...(reasons.get(reason) ?? []), analysis.replaceAll("_", " ")]);
     const unseen = [...reasons].map(([reason, analyses]) => `${reason} (${analyses.join(", ")})`);
+    const left = (trace.left_out ?? []).map(({ table, rows, cost, unit, counted_in: row }) => `${table.replaceAll("_", " ")}: ${plain(rows)} more rows, ${unit === "B" ? bytes(cost) : duration(cost)} in all${row ? ` (counted in ${row})` : ""}`);
     const list = (title, items) => (items.length ? [el("h3", {}, title), el("ul", {}, items.map((item) => el("li", {}, printable(item))))] : []);
     return this.section(
       "seen",
       "What was seen, and what was not",
       ...list("Seen", seen),
       ...list("Not seen", [...dropped, ...unseen]),
+      ...list("Left out, for there is too much of it", left),
       ...list("Notes", trace.notes),
       ...list("The recorder warned", trace.warnings ?? []),
       trace.run && this.run(trace.run),

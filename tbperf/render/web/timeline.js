@@ -136,12 +136,13 @@ class Timeline {
   }
 
   merged() {
-    const { events, rows, threads_left_out: out } = this.document;
+    const { events, rows, threads_left_out: out, counters_left_out: counters } = this.document;
     const parts = [];
     if (rows < events) {
       parts.push(`${plain(events)} events in ${plain(rows)} blocks: short neighbours are drawn as one striped block that says how many they are.`);
     }
     if (out) parts.push(`${plain(out)} less busy threads are left out.`);
+    if (counters) parts.push(`${plain(counters)} values over time that were measured less often are left out.`);
     return parts.length ? el("p.quiet", {}, parts.join(" ")) : null;
   }
 

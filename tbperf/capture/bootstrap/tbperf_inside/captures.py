@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import re
@@ -17,6 +18,10 @@ from .profilers import KinetoLog
 if TYPE_CHECKING:
     from .profilers import ProgramsProfilers
     from .ranges import ProfilerRanges
+
+
+_WAITED_STEPS = 16
+"""Steps on other threads than the main one for which Kineto's first use there is waited for without a note."""
 
 
 class TraceFiles(NamedTuple):
@@ -123,21 +128,34 @@ class TorchCapture(Capture):
         self._all_threads = False
         self._used = False
         """Whether Kineto has been used in this process."""
+        self._soon: Any = None
+        self._waited = 0
+        """Steps that waited for Kineto's first use."""
         self._left_behind: set[int] = set()
         """Threads on which a session could not be ended."""
 
-    def use_kineto(self) -> None:
-        """Use Kineto for the first time where that is silent: on the thread that imported torch.
+    def _use_kineto_soon(self) -> None:
+        """Have Kineto used for the first time where that is silent: on the thread that imported torch, the main one.
 
-        Not where there may be a GPU, which is not ours to wake up.
+        That thread does it when it next runs Python, as it would run the handler of a signal.  No sooner than a window
+        is due: once Kineto has been used, children that the program forks may not end well.
         """
-        here = threading.get_ident() == self._programs.import_thread
-        if self._used or not here or _may_have_gpu() or self._programs.running:
-            return
-        from torch.autograd.profiler import profile
+        if self._soon is None and self._programs.import_thread == threading.main_thread().ident:
+            self._soon = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(self._use_kineto)
+            ctypes.pythonapi.Py_AddPendingCall(self._soon, None)
 
-        self._used = True
-        self._run_briefly(profile())
+    def _use_kineto(self, _nothing: Any) -> int:
+        try:
+            import torch
+
+            # A GPU is not ours to wake up.
+            asleep = _may_have_gpu() and not torch.cuda.is_initialized()
+            if not self._used and not asleep and self._programs.running is None:
+                self._run_briefly(torch.profiler.profile() if _may_have_gpu() else _LightProfiler({}))
+                self._used = True
+        except Exception:
+            return 0  # no window opens, which is told
+        return 0
 
     def prepare(self, phase: str) -> str | None:
         """Make a profiler and let it warm up, unless the program runs one of its own."""
@@ -150,9 +168,11 @@ class TorchCapture(Capture):
         if running is not None:
             return f"{running} ran in {phase}"
         if not self._used and threading.get_ident() != self._programs.import_thread:
-            return (
-                f"{phase} runs on another thread than the one that imported torch, where Kineto cannot start silently"
-            )
+            self._use_kineto_soon()
+            self._waited += 1
+            if self._waited < _WAITED_STEPS:
+                return ""
+            return f"{phase} runs on other threads than the one that imported torch, where Kineto must be used first"
         self._used = True
         options: dict[str, Any] = dict(self._options)
         if options.get("with_stack") and _python_is_profiled():
@@ -255,19 +275,17 @@ class TorchCapture(Capture):
         self._ranges.end_recording()
         self.on = False
         self._left_behind.add(self._thread)
-        from torch.autograd.profiler import profile
-
-        self._run_briefly(profile())
+        self._run_briefly(_LightProfiler({}))
 
     def _run_briefly(self, profiler: Any) -> None:
         """Start and stop a session of nobody's."""
         with self._programs.ours():
             with self._log.silenced():
-                profiler._prepare_trace()
+                profiler.prepare_trace()
             # Kineto's first use has set its level.
             with self._log.silenced():
-                profiler._start_trace()
-                profiler.__exit__(None, None, None)
+                profiler.start_trace()
+                profiler.stop_trace()
 
 
 class _LightProfiler:

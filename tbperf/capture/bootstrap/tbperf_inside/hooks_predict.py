@@ -30,7 +30,7 @@ def register(hooks: ImportHooks, recorder: Recorder) -> None:
             return
         predictor.stream_inference = _streaming(results, recorder)
         observe(module, "BasePredictor.run_callbacks", _callbacks(recorder), recorder.guard)
-        recorder.reached(module.__name__)
+        recorder.journal.write("reached", module=module.__name__)
 
     for package in PACKAGES:
         hooks.after(package + "engine.predictor", on_predictor)

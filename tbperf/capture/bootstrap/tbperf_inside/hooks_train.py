@@ -31,7 +31,7 @@ def register(hooks: ImportHooks, recorder: Recorder) -> None:
         observe(module, "BaseTrainer._do_train", _training(recorder), recorder.guard)
         observe(module, "BaseTrainer._setup_train", _setup(recorder), recorder.guard)
         observe(module, "BaseTrainer.run_callbacks", _callbacks(recorder), recorder.guard)
-        recorder.reached(module.__name__)
+        recorder.journal.write("reached", module=module.__name__)
 
     def on_tensor(module: ModuleType) -> None:
         observe(module, "Tensor.backward", _backward(recorder), recorder.guard)

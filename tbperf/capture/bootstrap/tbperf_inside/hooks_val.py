@@ -21,7 +21,7 @@ def register(hooks: ImportHooks, recorder: Recorder) -> None:
     def on_validator(module: ModuleType) -> None:
         observe(module, "BaseValidator.__call__", _validation(recorder), recorder.guard)
         observe(module, "BaseValidator.run_callbacks", _callbacks(recorder), recorder.guard)
-        recorder.reached(module.__name__)
+        recorder.journal.write("reached", module=module.__name__)
 
     for package in PACKAGES:
         hooks.after(package + "engine.validator", on_validator)

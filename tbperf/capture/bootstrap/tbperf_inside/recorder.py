@@ -157,7 +157,6 @@ class Recorder:
         )
         calls = ModuleCalls(self.guard, self.journal.write, settings["modules"])
         flag = WindowFlag(folder)
-        self._capture = capture
         self._windows = Windows(plans, capture, self.journal.write, flag, calls, settings["max_bytes"])
         self.programs_profilers.when_one_begins(self._windows.give_way)
         self.fetches = FetchLog(folder)
@@ -383,12 +382,6 @@ class Recorder:
 
     def _note_missing(self, what: str) -> None:
         self.journal.write("missing", what=what)
-
-    def reached(self, module: str) -> None:
-        """Report that the program has imported what trains, validates or predicts."""
-        self.journal.write("reached", module=module)
-        if isinstance(self._capture, TorchCapture):
-            self._capture.use_kineto()
 
     def _connect(self) -> None:
         """Meet torch, which the program has imported and set up by now."""
