@@ -51,12 +51,12 @@ def copied_by(head: bytes) -> Callable[[Source, Path, Copy], None] | None:
 def copy_folder(source: Path, target: Path, copy: Copy) -> None:
     """Write what stays of a folder into a new one.  Raises TraceFormatError where nothing in it is known."""
     target.mkdir()
-    files = sorted(path for path in source.rglob("*") if not path.is_dir() or path.is_symlink())
+    files = sorted(path for path in source.rglob("*") if not path.is_dir())
     runs = {path.parent for path in files if path.name == RUN_FILE}
     places = _places(source, files)
     known = 0
     for path in files:
-        write = None if path.is_symlink() or not path.is_file() else _writer(path, source, runs)
+        write = _writer(path, source, runs) if path.is_file() else None
         if write is not None and _is_written(write, path, target / places[path], copy):
             known += 1
         else:
