@@ -203,7 +203,7 @@ def test_a_copy_can_be_scrubbed_once_more(tmp_path):
 def test_what_the_page_about_run_folders_says_of_steps_and_loaders_stays():
     page = (SAMPLE.parents[3] / "docs" / "run-folder.md").read_text()
     sections = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
-    no_fields = {"dur_ns", "off", "warmup", "active", "/proc", "names", "fetch", "load_image", "collate", "loader/…"}
+    no_fields = {"off", "warmup", "active", "beside", "/proc", "run.json", "hardware.jsonl"}
 
     told = set(re.findall(r"`([^`\s]+)`", sections["steps.*.jsonl"]))
     assert told - no_fields <= set(LOGGED_STEP)
