@@ -4,8 +4,8 @@ TbperfError            exit 1  the command could not do its work
 ├── UsageError         exit 2  the request itself makes no sense
 └── TraceFormatError   exit 3  a trace cannot be read as what it claims to be
 
-A message is ``what: why``; ``hint`` is the next move.  Exit code 4, a crossed ``--fail-on`` gate, is a result and not
-an error.
+A message is ``what: why``; ``hint`` is the next move.  Exit code 4, a ``--fail-on`` gate that failed, is a result and
+no error.
 """
 
 from __future__ import annotations

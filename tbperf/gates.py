@@ -8,11 +8,13 @@
     step_time>+3%        against the baseline, in comparisons: relative, and only where it is more than noise
     idle>+2pp            the same in percentage points, and in time: stage.loss>+1ms
 
-A gate that cannot be judged, because the recording lacks what it asks for, does not count as held.
+A gate that cannot be judged, because the recording lacks what it asks for, has not passed.
 """
 
 from __future__ import annotations
 
+import difflib
+import math
 import operator
 import re
 from dataclasses import dataclass
@@ -20,24 +22,42 @@ from typing import TYPE_CHECKING
 
 from tbperf.analyses.idle import CAUSES
 from tbperf.comparison.figures import FIGURES, NS, SAME_SPEED, SHARE
-from tbperf.comparison.recorded import CAUSE, LOG, PROFILE, STAGE, STEP, offers_log, phases_of, runs_of
-from tbperf.comparison.repeated import Side
+from tbperf.comparison.recorded import (
+    CAUSE,
+    COUNT,
+    LOG,
+    NO_STAGE,
+    PROFILE,
+    STAGE,
+    STEP,
+    WINDOW,
+    offers_log,
+    phases_of,
+    runs_of,
+)
 from tbperf.comparison.result import CHANGED, UNKNOWN
 from tbperf.errors import UsageError
 from tbperf.findings import RULES
+from tbperf.findings.looked import why_blind, why_not_looked
 from tbperf.findings.words import format_ms
+from tbperf.trace.stages import STAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from tbperf.analyses import TraceReport
+    from tbperf.comparison.recorded import Recorded
     from tbperf.comparison.result import Comparison, Difference
     from tbperf.report import Report
 
-HELD, CROSSED, NOT_JUDGED = "held", "crossed", "not judged"
+PASSED, FAILED, NOT_JUDGED = "passed", "failed", "not judged"
+_WORST_FIRST = (FAILED, NOT_JUDGED, PASSED)
 
+_CODE = re.compile(r"[A-Z]+\d+", re.IGNORECASE)
+_SEVERITY = re.compile(r"severity\s*>?=\s*(?P<least>.*)", re.IGNORECASE)
 _CONDITION = re.compile(
-    r"(?P<name>[A-Za-z_][\w.() ]*?)\s*(?P<op>[<>]=?)\s*"
-    r"(?P<sign>[+\-−]?)\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>%|pp|ns|us|µs|ms|s)?"
+    r"(?P<name>stage\..*|[A-Za-z_][\w.]*)\s*(?P<op>[<>]=?)\s*"
+    r"(?P<sign>[+\-−]?)\s*(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(?P<unit>%|pp|ns|us|µs|ms|s)?",
 )
 _OPERATORS = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le}
 _FACTORS = {"%": 0.01, "pp": 0.01, "ns": 1.0, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9, None: 1.0}
@@ -70,34 +90,40 @@ class Judged:
 
     gate: str
     outcome: str
-    """held, crossed or not judged."""
+    """passed, failed or not judged."""
     why: str
 
 
+# Reading gates
+
+
 def parse_gates(texts: Iterable[str], *, compared: bool) -> tuple[Gate, ...]:
-    """Read gates; ``compared`` tells whether there is a baseline.  Raises UsageError, which lists what is known."""
+    """Read gates; ``compared`` tells whether there is a baseline.  Raises UsageError, which says what is known."""
     return tuple(_parse(text.strip(), compared=compared) for text in texts)
 
 
 def _parse(text: str, *, compared: bool) -> Gate:
-    codes = [rule.code for rule in RULES]
-    if re.fullmatch(r"[A-Z]+\d+", text):
-        if text not in codes:
-            raise UsageError(f"--fail-on {text}: no finding has this code", f"known are {', '.join(codes)}")
-        return Gate(text, code=text)
-    kind, _, severity = text.partition("=")
-    if kind.strip() == "severity":
-        if severity.strip() not in _SEVERITIES:
-            raise UsageError(f"--fail-on {text}: no such severity", f"known are {', '.join(_SEVERITIES)}")
-        return Gate(text, severity=severity.strip())
+    if _CODE.fullmatch(text):
+        codes = [rule.code for rule in RULES]
+        if text.upper() not in codes:
+            raise UsageError(f"--fail-on {text}: no finding has this code", _known("codes", text.upper(), codes))
+        return Gate(text, code=text.upper())
+    if found := _SEVERITY.fullmatch(text):
+        least = found["least"].strip().lower()
+        if least not in _SEVERITIES:
+            raise UsageError(f"--fail-on {text}: unknown severity", f"known severities: {', '.join(_SEVERITIES)}")
+        return Gate(text, severity=least)
     found = _CONDITION.fullmatch(text)
     if found is None:
-        raise UsageError(f"--fail-on {text}: not a gate", "gates look like idle>30%, step_time>+3%, LOADER001")
+        raise UsageError(f"--fail-on {text}: not a gate", _looks_like(text))
+    size = float(found["number"])
+    if not math.isfinite(size):
+        raise UsageError(f"--fail-on {text}: no number is that large", "give a limit that a figure can reach")
     gate = Gate(
         text,
-        name=found["name"],
+        name=found["name"].strip(),
         op=found["op"],
-        limit=(1 if found["sign"] in ("", "+") else -1) * float(found["number"]) * _FACTORS[found["unit"]],
+        limit=(1 if found["sign"] in ("", "+") else -1) * size * _FACTORS[found["unit"]],
         unit=found["unit"],
         relative=bool(found["sign"]),
     )
@@ -105,10 +131,31 @@ def _parse(text: str, *, compared: bool) -> Gate:
     return gate
 
 
+def _looks_like(text: str) -> str:
+    """Say what gates look like, and what is probably meant by what looks like none."""
+    if re.search(r"[<>=].*[,;&|\s].*[<>=]", text):
+        return "give each gate a --fail-on of its own"
+    if re.search(r"\d,\d", text):
+        return "write numbers without commas: throughput<1000"
+    if re.search(r"(?:nan|inf)", text, re.IGNORECASE):
+        return "a limit is a number that a figure can reach: idle>30%"
+    return "gates look like idle>30%, step_time>+3%, LOADER001, severity=high"
+
+
+def _known(what: str, text: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(text, names, n=3)
+    return f"did you mean {' or '.join(near)}?" if near else f"known {what}: {', '.join(names)}"
+
+
 def _check(gate: Gate, *, compared: bool) -> None:
+    if gate.name == STAGE:
+        raise UsageError(
+            f"--fail-on {gate.text}: the name of the stage is missing",
+            f"{STAGE}NAME, such as {STAGE}dataload or {STAGE}forward; a report lists the stages of its run",
+        )
     if gate.name not in METRICS and not gate.name.startswith(STAGE):
-        known = f"known are {', '.join(METRICS)} and {STAGE}NAME"
-        raise UsageError(f"--fail-on {gate.text}: no figure is called {gate.name}", known)
+        hint = _known("metrics", gate.name.lower(), (*METRICS, f"{STAGE}NAME"))
+        raise UsageError(f"--fail-on {gate.text}: unknown metric {gate.name!r}", hint)
     if gate.relative and not compared:
         hint = "`tbperf compare BASELINE RUN --fail-on …` has one; without a sign the limit is absolute"
         raise UsageError(f"--fail-on {gate.text}: there is no baseline", hint)
@@ -130,8 +177,14 @@ def _units(gate: Gate) -> tuple[str | None, ...]:
     return ("%",) if unit == SHARE else (None,)
 
 
+# Judging
+
+
 def judge_report(gates: Sequence[Gate], report: Report) -> tuple[Judged, ...]:
-    """Hold a report against gates without a baseline; figures are those of its main phase."""
+    """Hold a report against gates without a baseline.
+
+    Figures are those of its main phase.  Where it holds several runs, each is judged, and the worst outcome counts.
+    """
     return tuple(_judge(gate, report) for gate in gates)
 
 
@@ -140,77 +193,157 @@ def judge_comparison(gates: Sequence[Gate], found: Comparison, after: Sequence[R
     return tuple(
         judged
         for gate in gates
-        for judged in ([_judge_change(gate, found)] if gate.relative else (_judge(gate, one) for one in after))
+        for judged in (
+            [_unless_unread(_judge_change(gate, found), after)]
+            if gate.relative
+            else (_judge(gate, one) for one in after)
+        )
     )
 
 
 def _judge(gate: Gate, report: Report) -> Judged:
-    if gate.code is not None or gate.severity is not None:
-        return _judge_findings(gate, report)
+    of_findings = gate.code is not None or gate.severity is not None
+    judged = _judge_findings(gate, report) if of_findings else _worst(_judge_figure(gate, report))
+    return _unless_unread(judged, [report])
+
+
+def _unless_unread(judged: Judged, reports: Sequence[Report]) -> Judged:
+    """Return what became of a gate; none has passed where a trace could not be read."""
+    count = sum(len(report.unread) for report in reports)
+    if judged.outcome != PASSED or not count:
+        return judged
+    unread = f"{count} trace{'s' if count > 1 else ''} could not be read"
+    return Judged(judged.gate, NOT_JUDGED, f"{unread}; in the others, {judged.why}")
+
+
+def _worst(judged: Iterable[Judged]) -> Judged:
+    return min(judged, key=lambda one: _WORST_FIRST.index(one.outcome))
+
+
+def _judge_figure(gate: Gate, report: Report) -> Iterator[Judged]:
+    """Judge each run of a report."""
     if not report.traces:
-        return Judged(gate.text, NOT_JUDGED, "the report holds no trace")
+        yield Judged(gate.text, NOT_JUDGED, "the report holds no trace")
+        return
     phase = phases_of(report)[0]
     source = LOG if offers_log(report, phase) else PROFILE
     try:
-        value = _value(gate, Side(runs_of(report, phase, source)).means)
+        runs = runs_of(report, phase, source)
     except UsageError as error:
-        return Judged(gate.text, NOT_JUDGED, error.message)
-    except KeyError as error:
-        return Judged(gate.text, NOT_JUDGED, f"the recording does not tell: it has no {error.args[0]}")
-    crossed = _OPERATORS[gate.op](value, gate.limit)
-    return Judged(gate.text, CROSSED if crossed else HELD, f"{gate.name} is {_show(gate, value)}")
+        yield Judged(gate.text, NOT_JUDGED, error.message)
+        return
+    for run in runs:
+        whose = f"{run.name}: " if len(runs) > 1 else ""
+        try:
+            value = _value(gate, run)
+        except LookupError as error:
+            yield Judged(gate.text, NOT_JUDGED, f"{whose}{error.args[0]}")
+            continue
+        if not math.isfinite(value):
+            yield Judged(gate.text, NOT_JUDGED, f"{whose}{gate.name} is no number")
+            continue
+        failed = _OPERATORS[gate.op](value, gate.limit)
+        yield Judged(gate.text, FAILED if failed else PASSED, f"{whose}{gate.name} is {_show(gate, value)}")
 
 
-def _value(gate: Gate, means: dict[str, float]) -> float:
+def _value(gate: Gate, run: Recorded) -> float:
+    """Return the figure of one run; raises LookupError, which says why there is none."""
+    if gate.unit != "%" and run.source == WINDOW:
+        raise LookupError("the recording marks no steps, and this is a figure of a step")
     if gate.name in _FIGURES:
-        return float(_FIGURES[gate.name].of(means))
+        try:
+            return float(_FIGURES[gate.name].of(run.means))
+        except KeyError as error:
+            raise LookupError(_lacking(str(error.args[0]))) from error
     if gate.name.startswith(STAGE):
-        column, whole = gate.name, STEP
-        if not any(name.startswith(STAGE) and name != gate.name for name in means):
-            raise KeyError("stages")
+        taken, whole = _taken_by_stage(gate.name, run), STEP
+    elif "window" in run.means:
+        # A cause that never came up took no time.
+        taken, whole = run.means.get(CAUSE + gate.name, 0.0), "window"
     else:
-        column, whole = CAUSE + gate.name, "window"
-        if whole not in means:
-            raise KeyError("GPU work")
-    # A stage or cause that never came up took no time.
-    taken = means.get(column, 0.0)
-    return taken / means[whole] if gate.unit == "%" else taken
+        raise LookupError(_lacking("window"))
+    return taken / run.means[whole] if gate.unit == "%" else taken
+
+
+def _lacking(column: str) -> str:
+    """Say what a recording lacks that has no such column."""
+    of_devices = (
+        column.startswith((COUNT, CAUSE)) or column in ("window", "busy", "idle", "compute") or "exposed" in column
+    )
+    what = "GPU work" if of_devices else {"image": "number of images a step"}.get(column, column)
+    return f"the recording has no {what}"
+
+
+def _taken_by_stage(name: str, run: Recorded) -> float:
+    """Return what a stage took; raises LookupError for one that the recording does not name."""
+    if name in run.means:
+        return run.means[name]
+    if _is_recorders(name) and any(trace.run is not None or trace.phase is not None for trace in run.traces):
+        return 0.0  # tbperf names it whenever it comes up, and it never did
+    raise LookupError(_unknown_stage(name, run.means))
+
+
+def _is_recorders(name: str) -> bool:
+    return name.removeprefix(STAGE) in STAGES
+
+
+def _unknown_stage(name: str, columns: Iterable[str]) -> str:
+    """Say which stages there are instead, those that are called like it if there are any."""
+    stages = sorted(column.removeprefix(STAGE) for column in columns if column.startswith(STAGE))
+    stages = [stage for stage in stages if stage != NO_STAGE]
+    if not stages:
+        return f"the recording names no stages, and so not {name}"
+    near = difflib.get_close_matches(name.removeprefix(STAGE), stages, n=_MOST_NAMES) or stages[:_MOST_NAMES]
+    more = f" and {len(stages) - len(near)} more" if len(stages) > len(near) else ""
+    return f"the recording names no {name}, but {', '.join(STAGE + stage for stage in near)}{more}"
+
+
+_MOST_NAMES = 5
 
 
 def _judge_findings(gate: Gate, report: Report) -> Judged:
     wanted = _SEVERITIES[: _SEVERITIES.index(gate.severity) + 1] if gate.severity else ()
     found = [f for f in report.findings if f.code == gate.code or f.severity in wanted]
-    if not found:
-        return Judged(gate.text, HELD, "no such finding")
-    codes = ", ".join(dict.fromkeys(f"{finding.code} ({finding.title})" for finding in found))
-    return Judged(gate.text, CROSSED, codes)
+    if found:
+        codes = ", ".join(dict.fromkeys(f"{finding.code} ({finding.title})" for finding in found))
+        return Judged(gate.text, FAILED, codes)
+    if not report.traces:
+        return Judged(gate.text, NOT_JUDGED, "the report holds no trace")
+    code = gate.code
+    why: Callable[[TraceReport], str | None] = why_blind if code is None else lambda trace: why_not_looked(code, trace)
+    reasons = [why(trace) for trace in report.traces]
+    if None not in reasons or (code is None and any(reasons)):
+        return Judged(gate.text, NOT_JUDGED, next(reason for reason in reasons if reason))
+    return Judged(gate.text, PASSED, "no such finding")
 
 
 def _judge_change(gate: Gate, found: Comparison) -> Judged:
-    row = next(_rows(gate, found), None)
+    rows = found.stages if gate.name.startswith(STAGE) else (*found.figures, *found.device_parts)
+    row = next((row for row in rows if row.name == gate.name.removeprefix(STAGE)), None)
     if row is None:
-        return Judged(gate.text, NOT_JUDGED, f"the recordings do not tell of {gate.name}")
+        return Judged(gate.text, NOT_JUDGED, _why_no_row(gate, found))
     absolute = gate.unit != "%"
     value = row.difference if absolute else _relative(row)
     if value is None:
         return Judged(gate.text, NOT_JUDGED, f"{gate.name} was 0 before: a change in % means nothing")
     shown = f"{gate.name} changed by {_show(gate, value, signed=True)}"
     if not _OPERATORS[gate.op](value, gate.limit):
-        return Judged(gate.text, HELD, shown)
+        return Judged(gate.text, PASSED, shown)
     if row.change == UNKNOWN:
         return Judged(gate.text, NOT_JUDGED, f"{shown}, but nothing tells how much of it is noise: record more steps")
     if row.change not in CHANGED:
-        return Judged(gate.text, HELD, f"{shown}, which is within the noise")
-    return Judged(gate.text, CROSSED, shown)
+        return Judged(gate.text, PASSED, f"{shown}, which is within the noise")
+    return Judged(gate.text, FAILED, shown)
+
+
+def _why_no_row(gate: Gate, found: Comparison) -> str:
+    if gate.name.startswith(STAGE):
+        return _unknown_stage(gate.name, [STAGE + row.name for row in found.stages])
+    return f"the recordings do not tell of {gate.name}"
 
 
 def _relative(row: Difference) -> float | None:
     return row.difference / row.expected if row.expected else None
-
-
-def _rows(gate: Gate, found: Comparison) -> Iterator[Difference]:
-    rows = found.stages if gate.name.startswith(STAGE) else (*found.figures, *found.device_parts)
-    yield from (row for row in rows if row.name == gate.name.removeprefix(STAGE))
 
 
 def _show(gate: Gate, value: float, *, signed: bool = False) -> str:

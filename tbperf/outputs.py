@@ -52,7 +52,7 @@ def open_output(path: Path) -> Iterator[BinaryIO]:
         with _opened(path) as file:
             yield file
     except IsADirectoryError as error:
-        raise UsageError(f"{path}: a folder stands there", "name a file") from error
+        raise UsageError(f"{path}: is a directory", "name a file") from error
     except OSError as error:
         raise TbperfError(f"{path}: {(error.strerror or str(error)).lower()}", "name another file") from error
 

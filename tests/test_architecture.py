@@ -20,7 +20,7 @@ ALLOWED = {
     "findings": {"analyses"},
     "report": {"readers", "trace", "analyses", "findings", "errors"},
     "comparison": {"report", "analyses", "findings", "trace", "errors"},
-    "gates": {"comparison", "report", "analyses", "findings", "errors"},
+    "gates": {"comparison", "report", "analyses", "findings", "trace", "errors"},
     "history": {"comparison", "report", "analyses", "findings", "errors"},
     "render": {"report", "comparison", "history", "analyses", "findings", "trace", "intervals", "printable", "errors"},
     "capture": {"errors"},

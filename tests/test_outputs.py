@@ -138,7 +138,7 @@ def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path, there):
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
-        (lambda path: path.mkdir(), UsageError, "a folder stands there"),
+        (lambda path: path.mkdir(), UsageError, "is a directory"),
         (lambda path: path.symlink_to(path), TbperfError, "too many levels of symbolic links"),
         (lambda path: path.symlink_to("no/such/folder"), TbperfError, "no such file or directory"),
         (lambda path: path.symlink_to("/proc/self/nothing"), TbperfError, "no such file or directory"),

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     "--fail-on",
     metavar="GATE",
     multiple=True,
-    help="End with exit code 4 if this holds, such as 'idle>30%', LOADER001 or severity=high; may be repeated.",
+    help="Exit with code 4 if this holds, such as 'idle>30%', LOADER001 or severity=high; may be repeated.",
 )
 def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     paths: tuple[Path, ...],

@@ -42,7 +42,7 @@ from tbperf.cli.output import (
     "--fail-on",
     metavar="GATE",
     multiple=True,
-    help="End with exit code 4 if this holds, such as 'step_time>+3%' or LOADER001; may be repeated.",
+    help="Exit with code 4 if this holds, such as 'step_time>+3%' or LOADER001; may be repeated.",
 )
 @output_options
 @click.option("--details", is_flag=True, help="All rows, also those without a change.")

@@ -35,7 +35,7 @@ def command(out: Path | None, images: int, imgsz: int, batch: int) -> None:
     begun = time.monotonic()
     out = out or Path("runs", "tbperf", time.strftime("demo-%Y-%m-%d-%H%M%S"))
     if out.exists():
-        raise TbperfError(f"{out}: something stands there already", "name a new folder with --out")
+        raise TbperfError(f"{out}: already exists", "name a new folder with --out")
     say(f"1/3  writing {images} training images to {out / 'dataset'}")
     data = write_dataset(out / "dataset", images=images, size=max(imgsz, 320))
     say("2/3  recording a training; what follows is Ultralytics' own output")

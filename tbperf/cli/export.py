@@ -45,7 +45,7 @@ def command(path: Path, targets: tuple[str, ...], out: Path | None, jobs: int) -
     from tbperf.tensorboard.exports import export  # noqa: PLC0415 - only what is asked for
 
     if out is not None and out.is_file():
-        raise UsageError(f"{out}: a file stands there", "name a folder with --out")
+        raise UsageError(f"{out}: is a file", "name a folder with --out")
     with progress_of_reading() as progress:
         done = export(path, list(dict.fromkeys(targets)), out, jobs=jobs, progress=progress)
     for line in lines_about(done):

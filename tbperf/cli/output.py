@@ -85,15 +85,15 @@ def read_gates(texts: Sequence[str], *, compared: bool) -> Sequence[Gate]:
 
 
 def tell_gates(judged: Sequence[Judged]) -> int:
-    """Write a line for each gate that did not hold up; return the exit code that they come to."""
+    """Write a line for each gate that did not pass; return the exit code that they come to."""
     for found in judged:
-        if found.outcome != "held":
+        if found.outcome != "passed":
             say(f"gate {found.outcome}: {found.gate}: {found.why}")
     outcomes = {found.outcome for found in judged}
-    return CROSSED_CODE if "crossed" in outcomes else TbperfError.exit_code if "not judged" in outcomes else 0
+    return FAILED_CODE if "failed" in outcomes else TbperfError.exit_code if "not judged" in outcomes else 0
 
 
-CROSSED_CODE = 4
+FAILED_CODE = 4
 
 
 @contextlib.contextmanager

@@ -83,7 +83,7 @@ class Recorded:
         names = dict.fromkeys(name for one in self.timed for name in one.columns)
         found = {name: mean_of(self.timed, name) for name in names}
         found[STEP + MEDIAN] = median_of(self.timed, STEP)
-        if self.images is not None:
+        if self.images:
             found[IMAGE] = found[STEP] / self.images
         found[PROCESSES] = float(self.processes)
         return found | dict(self._totals())

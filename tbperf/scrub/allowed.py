@@ -384,10 +384,19 @@ RUN: Mapping[str, Rule] = {
 LOGGED_STEP: Mapping[str, Rule] = {
     "phase": Name("phase"),
     **_numbers(
-        "step", "unix_ns", "dur_ns", "images", "queue", "cpu_ns", "main_cpu_ns", "main_queued_ns", "recorder_ns"
+        "step",
+        "thread",
+        "unix_ns",
+        "dur_ns",
+        "images",
+        "queue",
+        "cpu_ns",
+        "main_cpu_ns",
+        "main_queued_ns",
+        "recorder_ns",
     ),
     "stages": Keyed("stage", NUMBER),
-    "profiler": one_of("off", "warmup", "active"),
+    "profiler": one_of("off", "warmup", "active", "beside"),
 }
 """Of each line of `steps.*.jsonl`."""
 

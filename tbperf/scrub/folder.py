@@ -51,12 +51,12 @@ def copied_by(head: bytes) -> Callable[[Source, Path, Copy], None] | None:
 def copy_folder(source: Path, target: Path, copy: Copy) -> None:
     """Write what stays of a folder into a new one.  Raises TraceFormatError where nothing in it is known."""
     target.mkdir()
-    files = sorted(path for path in source.rglob("*") if not path.is_dir() or path.is_symlink())
+    files = sorted(path for path in source.rglob("*") if not path.is_dir())
     runs = {path.parent for path in files if path.name == RUN_FILE}
     places = _places(source, files)
     known = 0
     for path in files:
-        write = None if path.is_symlink() or not path.is_file() else _writer(path, source, runs)
+        write = _writer(path, source, runs) if path.is_file() else None
         if write is not None and _is_written(write, path, target / places[path], copy):
             known += 1
         else:
@@ -116,17 +116,20 @@ def _copy_hardware(path: Path, target: Path, copy: Copy) -> None:
         out.write(_object_line(HARDWARE_HEADER, "entries of the hardware log", log.readline(), copy))
         for line in log:
             kept = HARDWARE_ROW.kept(line.strip(), copy)
-            copy.removed.entries["lines that cannot be read"] += kept is None
-            out.write((kept or b"null") + b"\n")
+            out.write(_unreadable_line(line, copy) if kept is None else kept + b"\n")
 
 
 def _object_line(rules: Mapping[str, Rule], what: str, line: bytes, copy: Copy) -> bytes:
-    """Return a line as it may be written; null for one that cannot be read, where readers will stop as they did."""
+    """Return a line as it may be written; null for one that cannot be read, so that readers count it as they did."""
     content = read_object(line)
     if content is None:
-        copy.removed.entries["lines that cannot be read"] += 1
-        return b"null\n"
+        return _unreadable_line(line, copy)
     return b"{%b}\n" % b", ".join(kept_entries(rules, what, content, copy))
+
+
+def _unreadable_line(line: bytes, copy: Copy) -> bytes:
+    copy.removed.entries["lines that cannot be read"] += 1
+    return b"null\n" if line.endswith(b"\n") else b""  # without its end, it is what a killed run leaves
 
 
 def _copy_loader(path: Path, target: Path, copy: Copy) -> None:

@@ -79,6 +79,7 @@ def _copy(source: Source, out: IO[bytes], copy: Copy) -> None:
     if parts.truncated or source.damage:
         return
     out.write(b"\n]%b\n}\n" % b"".join(b",\n%b" % entry for entry in writer.metadata(parts, source)))
+    copy.removed.entries["bytes behind the trace"] += len(parts.behind.encode())
 
 
 def _with(first: bytes, others: Iterator[bytes]) -> Iterator[bytes]:

@@ -70,6 +70,9 @@ _TOKEN = re.compile(r"[^\x00-/:-@\[-`{-\x7f]+")
 _CODE = re.compile(r"(?:[^\x00-\x08\x0b-\x1f\x7f$'\"/;?@\\`-]|(?<![^\s(<,)])-(?=\d)|->)*")
 """The punctuation of code: what holds a path, an address or a quotation is none."""
 
+_SENTENCE = re.compile(r"[^<>(){}\[\]:*&]*\s[^<>(){}\[\]:*&]*")
+"""Words without any punctuation of code between them: somebody wrote them for people."""
+
 _DOTTED = re.compile(r"[0-9]\.[0-9]+\.[0-9]")
 """Addresses of machines, and dates."""
 
@@ -119,13 +122,18 @@ class Names:
 
     def code(self, text: str) -> str:
         """Replace all words of a piece of code that are not listed."""
-        if not _CODE.fullmatch(text) or _DOTTED.search(text):
+        if not _CODE.fullmatch(text) or _DOTTED.search(text) or (_SENTENCE.fullmatch(text) and not _is_told(text)):
             return self.pseudonym(text)
         return _TOKEN.sub(lambda token: token[0] if is_listed(token[0]) else self.pseudonym(token[0]), text)
 
     def one_of(self, listed: tuple[str, ...], text: str) -> str:
         """Keep a text that is listed."""
         return text if text in listed else self.pseudonym(text)
+
+
+def _is_told(text: str) -> bool:
+    """Tell whether a sentence consists of listed words, and no numbers."""
+    return all(is_listed(token) and not token.isdigit() for token in _TOKEN.findall(text))
 
 
 def _storable(text: str) -> str:

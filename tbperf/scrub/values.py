@@ -67,7 +67,7 @@ FLAG = Shaped("a truth value", rb"true|false|[01]")
 def one_of(*texts: str) -> Shaped:
     """Return the rule for some texts."""
     return Shaped(
-        " or ".join(f"`{text}`" for text in texts), b"|".join(f'"{re.escape(text)}"'.encode() for text in texts)
+        ", ".join(f"`{text}`" for text in texts), b"|".join(f'"{re.escape(text)}"'.encode() for text in texts)
     )
 
 
@@ -86,7 +86,7 @@ class Name:
     @property
     def says(self) -> str:
         """The shape, for the documentation."""
-        return f"a name ({self.kind})"
+        return f"a name: {self.kind}"
 
     def kept(self, raw: bytes, copy: Copy) -> bytes | None:
         """Return the name, or what stands for it."""
@@ -119,7 +119,7 @@ class Each:
     @property
     def says(self) -> str:
         """The shape, for the documentation."""
-        return f"a list of which each is {self.rule.says}"
+        return f"a list of {self.rule.says}"
 
     def kept(self, raw: bytes, copy: Copy) -> bytes | None:
         """Return the list, as it is written where all of it stays."""
@@ -157,7 +157,7 @@ class Keyed:
     @property
     def says(self) -> str:
         """The shape, for the documentation."""
-        return f"by name ({self.kind}): {self.rule.says}"
+        return f"by names: {self.kind}; each {self.rule.says}"
 
     def kept(self, raw: bytes, copy: Copy) -> bytes | None:
         """Return the entries whose values stay."""

@@ -250,4 +250,4 @@ def test_a_report_is_never_written_over_a_folder(tmp_path):
     done = tbperf("analyze", LOADER_BOUND.write(tmp_path / "t.json"), "--out", tmp_path)
 
     assert done.returncode == 2
-    assert "a folder stands there" in done.stderr
+    assert "is a directory" in done.stderr

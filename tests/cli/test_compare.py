@@ -58,7 +58,7 @@ def test_markdown_holds_the_verdict_and_folds_the_rest(reports):
 
 
 @pytest.mark.parametrize("format_", ["text", "json", "markdown"])
-def test_a_crossed_gate_ends_in_exit_code_4_and_a_line(reports, format_):
+def test_a_failed_gate_ends_in_exit_code_4_and_a_line(reports, format_):
     done = tbperf(
         "compare",
         *(reports["before"], reports["slower"], "--format", format_),
@@ -68,8 +68,8 @@ def test_a_crossed_gate_ends_in_exit_code_4_and_a_line(reports, format_):
     assert done.returncode == 4
     lines = done.stderr.splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith("tbperf  gate crossed: step_time>+3%: step_time changed by +")
-    assert lines[1].startswith("tbperf  gate crossed: stage.loss>+10%: stage.loss changed by +")
+    assert lines[0].startswith("tbperf  gate failed: step_time>+3%: step_time changed by +")
+    assert lines[1].startswith("tbperf  gate failed: stage.loss>+10%: stage.loss changed by +")
     if format_ == "json":
         json.loads(done.stdout)
 
@@ -83,22 +83,22 @@ def test_gates_that_hold_pass(reports):
 def test_analyze_has_gates_too(tmp_path):
     path = LOADER_BOUND.write(tmp_path / "t.json")
 
-    crossed = tbperf("analyze", path, "--fail-on", "idle>30%", "--fail-on", "gpu_busy<10%", "--format", "json")
+    failed = tbperf("analyze", path, "--fail-on", "idle>30%", "--fail-on", "gpu_busy<10%", "--format", "json")
     held = tbperf("analyze", path, "--fail-on", "idle>90%")
     unknown = tbperf("analyze", path, "--fail-on", "throughput<100", "--fail-on", "idle>90%")
     wrong = tbperf("analyze", path, "--fail-on", "idle>+3pp")
 
-    assert crossed.returncode == 4
-    assert crossed.stderr == "tbperf  gate crossed: idle>30%: idle is 54.3 %\n"
-    json.loads(crossed.stdout)
+    assert failed.returncode == 4
+    assert failed.stderr == "tbperf  gate failed: idle>30%: idle is 54.3 %\n"
+    json.loads(failed.stdout)
     assert (held.returncode, held.stderr) == (0, "")
     assert unknown.returncode == 1
-    assert unknown.stderr.startswith("tbperf  gate not judged: throughput<100: the recording does not tell")
+    assert unknown.stderr.startswith("tbperf  gate not judged: throughput<100: the recording has no number of images")
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("tbperf: --fail-on idle>+3pp: there is no baseline\nhint: ")
 
 
-def test_the_exit_code_prefers_what_is_crossed(tmp_path):
+def test_the_exit_code_prefers_what_failed(tmp_path):
     path = LOADER_BOUND.write(tmp_path / "t.json")
 
     assert tbperf("analyze", path, "--fail-on", "throughput<100", "--fail-on", "idle>30%").returncode == 4

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import tbperf
 from tbperf.errors import TraceFormatError, UsageError
 from tbperf.readers.run import read_run
 from tbperf.scrub import scrub
+from tbperf.scrub.allowed import LOADED_BATCH, LOGGED_STEP
 from tests.draw import Timeline
 from tests.scrub.figures import assert_same_report
 from tests.scrub.secrets import MARK, is_in, planted
@@ -148,11 +151,13 @@ def test_a_trace_that_cannot_be_read_is_left_out_and_counted(tmp_path):
     write_trace(tmp_path / "in" / "good.pt.trace.json")
     (tmp_path / "in" / "bad.pt.trace.json").write_text('{"a": 1}')
     (tmp_path / "in" / "notes.txt").write_text("mine")
+    (tmp_path / "in" / "z.pt.trace.json").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "in" / "run.json")
 
     removed = scrub(tmp_path / "in", tmp_path / "out")
 
     assert files_of(tmp_path / "out") == ["trace2.pt.trace.json"]
-    assert removed.entries["files"] == 2
+    assert removed.entries["files"] == 4
 
 
 def test_a_folder_without_recordings_is_refused_and_nothing_is_left(tmp_path):
@@ -172,3 +177,36 @@ def test_a_copy_never_goes_into_the_folder_that_is_read(tmp_path, place):
     with pytest.raises(UsageError):
         scrub(tmp_path / "run", tmp_path / "run" / place)
     assert files_of(tmp_path / "run") == before
+
+
+def test_traces_that_are_links_are_followed(tmp_path):
+    """On clusters, traces lie in a store of their own."""
+    write_trace(tmp_path / "store" / "x.pt.trace.json")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.pt.trace.json").symlink_to(tmp_path / "store" / "x.pt.trace.json")
+
+    scrub(tmp_path / "in", tmp_path / "out")
+
+    (copy,) = (tmp_path / "out").iterdir()
+    assert not copy.is_symlink()
+    assert_same_report(tmp_path / "in", tmp_path / "out")
+
+
+def test_a_copy_can_be_scrubbed_once_more(tmp_path):
+    scrub(SAMPLE, tmp_path / "once")
+    scrub(tmp_path / "once", tmp_path / "twice")
+
+    assert files_of(tmp_path / "once") == files_of(tmp_path / "twice")
+    assert_same_report(tmp_path / "once", tmp_path / "twice")
+
+
+def test_what_the_page_about_run_folders_says_of_steps_and_loaders_stays():
+    page = (SAMPLE.parents[3] / "docs" / "run-folder.md").read_text()
+    sections = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    no_fields = {"off", "warmup", "active", "beside", "/proc", "run.json", "hardware.jsonl"}
+
+    told = set(re.findall(r"`([^`\s]+)`", sections["steps.*.jsonl"]))
+    assert told - no_fields <= set(LOGGED_STEP)
+    told = set(re.findall(r"`([^`\s]+)`", sections["loader.*.bin"]))
+    assert {"worker", "pid", "parent", "batch", "records", "names"} <= told
+    assert {"worker", "pid", "parent", "batch", "records", "names"} == set(LOADED_BATCH)
