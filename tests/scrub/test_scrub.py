@@ -247,6 +247,33 @@ def test_the_command_says_what_it_left_out_and_no_more(tmp_path):
     assert not any(word in done.stderr for word in SECRETS)
 
 
+_PEAK = """
+import re, sys
+from pathlib import Path
+from tbperf.scrub import scrub
+scrub(Path(sys.argv[1]), Path(sys.argv[2]))
+print(re.search("VmHWM:[^0-9]*([0-9]+) kB", Path("/proc/self/status").read_text())[1])
+"""
+"""What getrusage calls the peak may be that of the process that started this one."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell the peak of a process")
+def test_memory_does_not_grow_with_the_trace(tmp_path):
+    """Pieces are written and let go; what is kept is a number for each name that was replaced."""
+    args = {"External id": 1, "Sequence number": 2, "Input Dims": [[1, 2, 3]], "Input type": ["float"]}
+    event = {"ph": "X", "cat": "cpu_op", "name": "acme::op", "pid": 1, "tid": 1, "ts": 5, "dur": 1, "args": args}
+    peaks = []
+    for count in (50_000, 150_000):
+        source = tmp_path / f"{count}.json"
+        source.write_text('{"traceEvents": [' + ", ".join([json.dumps(event)] * count) + "]}")
+        done = subprocess.run(
+            [sys.executable, "-c", _PEAK, source, tmp_path / f"{count}.out.json"], capture_output=True, check=True
+        )
+        peaks.append(int(done.stdout))
+
+    assert peaks[1] < 1.25 * peaks[0], peaks
+
+
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.name)
 def test_samples_keep_their_reports(tmp_path, sample):
     scrub(sample, tmp_path / "out")
